@@ -1,0 +1,4 @@
+"""fastlic.benchmarks; see docs and the module docstrings inside."""
+
+if not __name__.startswith("fastlic."):
+    raise ImportError("this folder is the package fastlic.benchmarks: install fastlic and import it under that name")

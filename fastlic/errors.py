@@ -1,0 +1,68 @@
+"""Every error that fastlic raises on purpose. A leaf module: it imports nothing.
+
+Each class is one cause, so that a caller can react to it; each message says where, what and what to do.
+"""
+
+
+class FastlicError(Exception):
+    """Base of all errors below."""
+
+
+class BitstreamError(FastlicError):
+    """A `.lic` file cannot be decoded."""
+
+
+class NotALicFile(BitstreamError):
+    """The data does not begin with the `.lic` magic."""
+
+
+class UnsupportedVersion(BitstreamError):
+    """Written by a newer format version."""
+
+
+class TruncatedStream(BitstreamError):
+    """The data ends before its length fields say."""
+
+
+class CorruptedStream(BitstreamError):
+    """A checksum, a range or an end condition does not hold."""
+
+
+class FingerprintMismatch(BitstreamError):
+    """The file was written with another bundle."""
+
+
+class SymbolMismatch(BitstreamError):
+    """The decoded latents do not have the checksum in the file; no picture is returned."""
+
+
+class LimitExceeded(FastlicError):
+    """More pixels, tiles or bytes than the limits allow."""
+
+
+class BundleError(FastlicError):
+    """A `.licb` bundle is damaged, hostile or of an unknown version."""
+
+
+class StudentNotFound(FastlicError):
+    """No bundle at hand has the fingerprint that the file asks for."""
+
+
+class EngineUnavailable(FastlicError):
+    """The engine asked for cannot run here; the message says why."""
+
+
+class PictureError(FastlicError):
+    """A picture cannot be read or is of a kind that would lose something silently."""
+
+
+class CheckpointError(FastlicError):
+    """A checkpoint or its configuration cannot be exported."""
+
+
+class CertificateError(FastlicError):
+    """A layer's exactness bound does not hold; nothing is published."""
+
+
+class VerificationFailed(FastlicError):
+    """An exported bundle does not do what its source does; nothing is published."""
