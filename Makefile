@@ -1,0 +1,55 @@
+# `make demo` and `make test` do all set-up themselves, in $(VENV).
+#
+# PYTHON       interpreter that creates the environment, 3.11 or newer
+# TORCH        the torch to test with; only `test`, `lint` and `gpu-check` install it
+# TORCH_INDEX  package index to take TORCH from, for example a CPU-only one; empty means pip's own choice
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+PICTURE ?= tests/data/kodim23.png
+TESTS ?= tests
+
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/include/fastlic/*.h)
+
+.PHONY: demo test lint format gpu-check clean
+
+demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
+	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
+
+test: $(VENV)/dev-ready ## every test; TESTS=tests/unit for a part
+	$(BIN)/python -m pytest -q $(TESTS)
+
+lint: $(VENV)/dev-ready build/typing/fastlic
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
+
+format: $(VENV)/dev-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+gpu-check: $(VENV)/dev-ready ## tests that need a GPU; without one they are skipped with the reason
+	$(BIN)/python -m pytest -q -rs tests/gpu
+
+clean:
+	rm -rf $(VENV) build demo dist *.egg-info kernels/*.so
+
+$(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,dev]'
+	@touch $@ $(VENV)/runtime-ready
+
+$(VENV):
+	$(PYTHON) -m venv $(VENV)
+
+# Type checkers cannot follow the hooks of an editable install: the same layout, as links.
+build/typing/fastlic:
+	mkdir -p $@
+	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) $@

@@ -1,0 +1,28 @@
+"""What every test shares: which package is under test, and the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastlic.runtime
+
+TESTS = Path(__file__).parent
+
+
+def pytest_configure() -> None:
+    """Refuse to test another installation than this working tree.
+
+    A build of an older tree, installed elsewhere, would pass or fail for reasons that are not in these sources.
+    """
+    imported, here = Path(fastlic.runtime.__file__).resolve(), TESTS.parent / "runtime" / "__init__.py"
+    if imported != here.resolve():
+        raise pytest.UsageError(f"fastlic.runtime comes from {imported}, not {here}: run `pip install -e .` here first")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in each run."""
+    return np.random.default_rng(20230417)
