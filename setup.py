@@ -85,6 +85,7 @@ class BuildNative(build_ext):
     """Say in one place, in plain words, what a missing or failing compiler means."""
 
     def build_extension(self, extension: Pybind11Extension) -> None:
+        """Build, or warn and go on unless FASTLIC_REQUIRE_NATIVE is 1."""
         try:
             super().build_extension(extension)
         except Exception as cause:
