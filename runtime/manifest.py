@@ -1,0 +1,238 @@
+"""`manifest.json` of a bundle as typed structures.
+
+Knows names and shapes of the manifest and the fingerprint over it; knows nothing of zip files or engines.
+Rule: docs/format.md, sections 2.1 to 2.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from fastlic.errors import BundleError
+
+FORMAT = (1, 0)
+
+IMAGE = "image"
+"""Name of the picture among the tensors of a schedule: uint8 (height, width, 3)."""
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+
+
+class Latent(msgspec.Struct, frozen=True):
+    """A tensor of symbols; `stride` is pixels per element."""
+
+    channels: Positive
+    stride: Positive
+    channel_map: bool = False
+
+
+class Port(msgspec.Struct, frozen=True):
+    """An input or output of a graph; `stride` is pixels per element of its spatial axes."""
+
+    name: str
+    stride: Positive
+
+
+class GraphSpec(msgspec.Struct, frozen=True):
+    """One ONNX graph; `halo` is in pixels and matters for scope "picture" only."""
+
+    file: str
+    scope: Literal["tile", "picture"]
+    exact: bool
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    halo: Annotated[int, msgspec.Meta(ge=0, le=65536)] = 0
+
+
+class Run(msgspec.Struct, frozen=True, tag="run", tag_field="step"):
+    """Step: evaluate a graph on named tensors."""
+
+    graph: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Code(msgspec.Struct, frozen=True, tag="code", tag_field="step"):
+    """Step: entropy-code part of a latent (a pass)."""
+
+    latent: str
+    distribution: str
+    channels: tuple[int, int]
+    parity: Literal["all", "even", "odd"] = "all"
+    parameters: str | None = None
+
+
+class TableSpec(msgspec.Struct, frozen=True, tag="table", tag_field="kind"):
+    """Member names of a `table` distribution, docs/format.md 4.1."""
+
+    cdf: str
+    window: str
+    low: str
+
+
+class MixtureSpec(msgspec.Struct, frozen=True, tag="mixture", tag_field="kind"):
+    """Parameters and member names of a `mixture` distribution, docs/format.md 4.2."""
+
+    families: tuple[Literal["normal", "laplace", "logistic"], ...]
+    components: Positive
+    skip_threshold: Annotated[int, msgspec.Meta(ge=1, le=65536)]
+    exponential: str
+    thresholds: str
+    inverse_scale: str
+    tail: str
+    half_cdf: str
+
+
+DistributionSpec = TableSpec | MixtureSpec
+
+
+class Member(msgspec.Struct, frozen=True):
+    """An entry of the archive; `size` in bytes, inflated."""
+
+    size: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The whole manifest; free-form objects (`student`, `certificates`, `validation`) are for people and tools."""
+
+    format: tuple[int, int]
+    student: dict[str, Any]
+    multiple: Positive
+    latents: dict[str, Latent]
+    graphs: dict[str, GraphSpec]
+    schedule: tuple[Run | Code, ...]
+    distributions: dict[str, DistributionSpec]
+    members: dict[str, Member]
+    analysis: tuple[Run, ...] = ()
+    certificates: dict[str, Any] = {}
+    validation: dict[str, Any] = {}
+    conformance: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The student's name."""
+        return str(self.student["name"])
+
+    @property
+    def coded(self) -> dict[str, Latent]:
+        """The latents in order of first coding: the order of channel maps and of the symbol checksum."""
+        return {step.latent: self.latents[step.latent] for step in self.schedule if isinstance(step, Code)}
+
+
+def parse(text: bytes) -> Manifest:
+    """Decode and check a manifest.
+
+    Raises:
+        BundleError: not JSON, a key missing or of a wrong type, an unknown major version, or a step that names what
+            is not there.
+    """
+    try:
+        head = msgspec.json.decode(text, type=dict[str, Any])
+        major = head["format"][0]
+    except (msgspec.MsgspecError, KeyError, IndexError, TypeError) as error:
+        raise BundleError(f"manifest.json: {error or 'no format version'}.") from None
+    if major != FORMAT[0]:
+        raise BundleError(f"manifest.json: format {major}; this fastlic reads format {FORMAT[0]}. Update fastlic.")
+    try:
+        manifest = msgspec.convert(head, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"manifest.json: {error}.") from None
+    for problem in _problems(manifest):
+        raise BundleError(f"manifest.json: {problem}.")
+    return manifest
+
+
+def fingerprint(manifest: Manifest) -> bytes:
+    """The 8 bytes that stand for everything the symbols depend on, docs/format.md 2.3."""
+    last = max(number for number, step in enumerate(manifest.schedule) if isinstance(step, Code))
+    exact = {name: graph for name, graph in manifest.graphs.items() if graph.exact}
+    text = msgspec.json.encode(
+        {
+            "multiple": manifest.multiple,
+            "latents": manifest.latents,
+            "graphs": exact,
+            "schedule": manifest.schedule[: last + 1],
+            "distributions": manifest.distributions,
+        },
+        order="sorted",
+    )
+    files = {graph.file for graph in exact.values()}
+    for distribution in manifest.distributions.values():
+        files.update(table_files(distribution).values())
+    digest = hashlib.sha256(b"fastlic entropy 1\n" + text)
+    for file in sorted(files):
+        digest.update(f"{file}\n{manifest.members[file].sha256}\n".encode())
+    return digest.digest()[:8]
+
+
+def table_files(distribution: DistributionSpec) -> dict[str, str]:
+    """Table name -> member name."""
+    numbers = {"families", "components", "skip_threshold"}
+    return {name: getattr(distribution, name) for name in distribution.__struct_fields__ if name not in numbers}
+
+
+def _problems(manifest: Manifest) -> Iterator[str]:
+    """What contradicts itself, first things first."""
+    if not isinstance(manifest.student.get("name"), str):
+        yield "student.name is missing"
+    for name, latent in manifest.latents.items():
+        if manifest.multiple % latent.stride:
+            yield f"latents.{name}: stride {latent.stride} does not divide multiple {manifest.multiple}"
+    files = {graph.file for graph in manifest.graphs.values()}
+    for distribution in manifest.distributions.values():
+        files.update(table_files(distribution).values())
+    for file in sorted(files - manifest.members.keys()):
+        yield f"members: {file} is used but not listed"
+    if not any(isinstance(step, Code) for step in manifest.schedule):
+        yield "schedule: nothing is coded"
+    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE}, picture_first=True)
+    yield from _step_problems(manifest, "schedule", manifest.schedule, set(manifest.latents), picture_first=False)
+
+
+def _step_problems(
+    manifest: Manifest, part: str, steps: tuple[Run | Code, ...], known: set[str], *, picture_first: bool
+) -> Iterator[str]:
+    """Steps that name what is not there (yet), or come in an order that tiles do not allow."""
+    picture_flags = []
+    for number, step in enumerate(steps):
+        where = f"{part}[{number}]"
+        if isinstance(step, Code):
+            picture_flags.append(False)
+            yield from _pass_problems(manifest, where, step, known)
+            continue
+        graph = manifest.graphs.get(step.graph)
+        if graph is None:
+            yield f"{where}: there is no graph {step.graph}"
+            return
+        picture_flags.append(graph.scope == "picture")
+        if (len(graph.inputs), len(graph.outputs)) != (len(step.inputs), len(step.outputs)):
+            yield f"{where}: graph {step.graph} has other numbers of inputs or outputs"
+        for name in step.inputs:
+            if name not in known:
+                yield f"{where}: {name} is not computed by an earlier step"
+        known |= set(step.outputs)
+    if picture_flags != sorted(picture_flags, reverse=picture_first):
+        yield f"{part}: picture steps must come {'first' if picture_first else 'last'}"
+    wanted = {step.latent for step in manifest.schedule if isinstance(step, Code)} if picture_first else {IMAGE}
+    if steps and wanted - known:
+        yield f"{part}: {', '.join(sorted(wanted - known))} is never computed"
+
+
+def _pass_problems(manifest: Manifest, where: str, step: Code, known: set[str]) -> Iterator[str]:
+    latent = manifest.latents.get(step.latent)
+    if latent is None:
+        yield f"{where}: there is no latent {step.latent}"
+        return
+    if not 0 <= step.channels[0] < step.channels[1] <= latent.channels:
+        yield f"{where}: channels {step.channels} are outside latent {step.latent}"
+    if step.parity != "all" and manifest.multiple // latent.stride % 2:
+        yield f"{where}: latent {step.latent} can have an odd width, so it has no parities"
+    if step.distribution not in manifest.distributions:
+        yield f"{where}: there is no distribution {step.distribution}"
+    if step.parameters is not None and step.parameters not in known:
+        yield f"{where}: {step.parameters} is not computed by an earlier step"

@@ -1,0 +1,101 @@
+"""A bundle loaded into an engine, and its schedule cut into the parts that encoder and decoder run.
+
+Knows which steps belong to tiles and which to whole pictures; knows nothing of bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+
+from fastlic.runtime.bundle import Bundle
+from fastlic.runtime.engines import Engine, Graph
+from fastlic.runtime.manifest import IMAGE, Code, Run
+from fastlic.runtime.schedule import Timings, run, run_in_windows
+from fastlic.runtime.tiles import Box
+
+
+class Student:
+    """A bundle whose graphs are loaded into an engine, on first use. Safe to share between threads.
+
+    Attributes:
+        coding_steps: the schedule up to its last pass: what an encoder runs.
+        tile_steps, picture_steps: the schedule cut where whole pictures begin.
+        synthesis_strides: tensor -> pixels per element, for what the picture steps need of the tiles.
+        mapped: latent -> channels, for latents with a channel map, in order of first coding.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.manifest = bundle.manifest
+        self.graphs: Mapping[str, Graph] = LoadedGraphs(bundle, engine)
+        self.distributions = {name: bundle.distribution(name) for name in bundle.manifest.distributions}
+        steps = self.manifest.schedule
+        last = max(number for number, step in enumerate(steps) if isinstance(step, Code))
+        self.coding_steps = steps[: last + 1]
+        self.tile_steps = tuple(step for step in steps if not self._whole_picture(step))
+        self.picture_steps = tuple(step for step in steps if isinstance(step, Run) and self._whole_picture(step))
+        computed = self._strides("outputs", self.picture_steps)
+        self.synthesis_strides = {
+            name: stride for name, stride in self._strides("inputs", self.picture_steps).items() if name not in computed
+        }
+        self.analysis_strides = self._strides("outputs", self.manifest.analysis)
+        self.mapped = {name: latent.channels for name, latent in self.manifest.coded.items() if latent.channel_map}
+
+    def _whole_picture(self, step: Run | Code) -> bool:
+        return isinstance(step, Run) and self.manifest.graphs[step.graph].scope == "picture"
+
+    def _strides(self, side: Literal["inputs", "outputs"], steps: Iterable[Run]) -> dict[str, int]:
+        """Tensor -> pixels per element, for the inputs or outputs of some steps."""
+        return {
+            name: port.stride
+            for step in steps
+            for name, port in zip(getattr(step, side), getattr(self.manifest.graphs[step.graph], side), strict=True)
+        }
+
+    def analyse(self, padded: Box, image: np.ndarray, timings: Timings | None) -> dict[str, np.ndarray]:
+        """Run the picture-scope analysis steps on a padded picture."""
+        tensors = {IMAGE: image}
+        for step in self.manifest.analysis:
+            if self._whole_picture(step):
+                run_in_windows(self.manifest, step, padded, tensors, self.graphs, timings)
+        return tensors
+
+    def analyse_tile(
+        self, box: Box, tensors: Mapping[str, np.ndarray], timings: Timings | None
+    ) -> dict[str, np.ndarray]:
+        """Cut one tile out of the picture's tensors and run the tile-scope analysis steps on it."""
+        tile = {}
+        for name, tensor in tensors.items():
+            if name != IMAGE:
+                rows, columns = box.scaled(self.analysis_strides[name]).slices
+                tile[name] = np.ascontiguousarray(tensor[..., rows, columns])
+        for step in self.manifest.analysis:
+            if not self._whole_picture(step):
+                run(step, tile, self.graphs, timings)
+        return tile
+
+
+class LoadedGraphs(Mapping[str, Graph]):
+    """Graphs by name, loaded once when first asked for."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self._bundle, self._engine = bundle, engine
+        self._loaded: dict[str, Graph] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Graph:
+        with self._lock:
+            if name not in self._loaded:
+                spec = self._bundle.manifest.graphs[name]
+                self._loaded[name] = self._engine.load(self._bundle.member(spec.file), name, spec.exact)
+            return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bundle.manifest.graphs)
+
+    def __len__(self) -> int:
+        return len(self._bundle.manifest.graphs)
