@@ -190,8 +190,8 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield f"members: {file} is used but not listed"
     if not any(isinstance(step, Code) for step in manifest.schedule):
         yield "schedule: nothing is coded"
-    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE}, picture_first=True)
     yield from _step_problems(manifest, "schedule", manifest.schedule, set(manifest.latents), picture_first=False)
+    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE}, picture_first=True)
 
 
 def _step_problems(
