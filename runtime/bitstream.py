@@ -64,6 +64,10 @@ class Header(NamedTuple):
         """Whether an ICC profile, EXIF or XMP is in the file."""
         return self.metadata_length > 0
 
+    def grid(self, multiple: int) -> TileGrid:
+        """The picture's tiles, once the bundle's padding multiple is known."""
+        return TileGrid(self.width, self.height, multiple, self.tile_width * multiple, self.tile_height * multiple)
+
 
 @dataclass(frozen=True, slots=True)
 class TileData:

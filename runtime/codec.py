@@ -169,9 +169,7 @@ class Decoder(_Coder):
         with stage(timings, "parse"):
             header = bitstream.probe(data)
             student = student or self._student(header)
-            manifest = student.manifest
-            unit = manifest.multiple
-            grid = TileGrid(header.width, header.height, unit, header.tile_width * unit, header.tile_height * unit)
+            grid = header.grid(student.manifest.multiple)
             padded = grid.padded
             self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
             tile_pixels = min(grid.tile_width, padded.width) * min(grid.tile_height, padded.height)

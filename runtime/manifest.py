@@ -97,6 +97,13 @@ class Member(msgspec.Struct, frozen=True):
     sha256: str
 
 
+class Vector(msgspec.Struct, frozen=True):
+    """A conformance vector: the member that holds a `.lic` file, and the CRC-32 of the latents of each of its tiles."""
+
+    lic: str
+    symbol_crc: tuple[Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)], ...]
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The whole manifest; free-form objects (`student`, `certificates`, `validation`) are for people and tools."""
 
@@ -111,7 +118,7 @@ class Manifest(msgspec.Struct, frozen=True):
     analysis: tuple[Run, ...] = ()
     certificates: dict[str, Any] = {}
     validation: dict[str, Any] = {}
-    conformance: tuple[dict[str, Any], ...] = ()
+    conformance: tuple[Vector, ...] = ()
 
     @property
     def name(self) -> str:
@@ -122,6 +129,11 @@ class Manifest(msgspec.Struct, frozen=True):
     def coded(self) -> dict[str, Latent]:
         """The latents in order of first coding: the order of channel maps and of the symbol checksum."""
         return {step.latent: self.latents[step.latent] for step in self.schedule if isinstance(step, Code)}
+
+    @property
+    def mapped(self) -> dict[str, int]:
+        """Latent -> channels, for the latents with a channel map, in order of first coding."""
+        return {name: latent.channels for name, latent in self.coded.items() if latent.channel_map}
 
 
 def parse(text: bytes) -> Manifest:
@@ -183,7 +195,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     for name, latent in manifest.latents.items():
         if manifest.multiple % latent.stride:
             yield f"latents.{name}: stride {latent.stride} does not divide multiple {manifest.multiple}"
-    files = {graph.file for graph in manifest.graphs.values()}
+    files = {graph.file for graph in manifest.graphs.values()} | {vector.lic for vector in manifest.conformance}
     for distribution in manifest.distributions.values():
         files.update(table_files(distribution).values())
     for file in sorted(files - manifest.members.keys()):

@@ -43,7 +43,7 @@ class Student:
             name: stride for name, stride in self._strides("inputs", self.picture_steps).items() if name not in computed
         }
         self.analysis_strides = self._strides("outputs", self.manifest.analysis)
-        self.mapped = {name: latent.channels for name, latent in self.manifest.coded.items() if latent.channel_map}
+        self.mapped = self.manifest.mapped
 
     def _whole_picture(self, step: Run | Code) -> bool:
         return isinstance(step, Run) and self.manifest.graphs[step.graph].scope == "picture"
