@@ -1,0 +1,153 @@
+"""Engines run the graphs of a bundle. One engine per module, each able to say why it cannot run.
+
+Knows their names and what the runtime may ask of them; knows nothing of schedules or students. Nothing falls back
+silently: an engine asked for by name either runs or raises.
+Rule: a graph that is `exact` in the manifest must give equal bits on every engine (docs/exactness.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastlic.errors import EngineUnavailable
+
+
+class Graph(Protocol):
+    """A loaded graph. May be called by several threads at once."""
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Evaluate the graph.
+
+        Args:
+            inputs: one array per input port, of the port's dtype and rank; C-contiguous ones are not copied.
+
+        Returns:
+            One C-contiguous array per output port. It is the caller's: no later call writes to it.
+
+        Raises:
+            BundleError: the graph does not accept these inputs, or fails on them.
+            MemoryError: there is not enough memory for these shapes.
+        """
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What runs the graphs.
+
+    Attributes:
+        name: as given to `create`, never "auto".
+        version: of the library behind the engine.
+        device: "cpu" or the name of the GPU.
+        threads: that one graph may use.
+        detail: engine options that differ from run to run, for reports.
+    """
+
+    name: str
+    version: str
+    device: str
+    threads: int
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """A way to run graphs, with its options settled."""
+
+    name: str
+
+    def load(self, model: bytes, name: str, exact: bool) -> Graph:
+        """Prepare one ONNX graph.
+
+        Args:
+            model: a serialized ONNX model with its weights inside.
+            name: of the graph, for messages.
+            exact: the graph is certified to compute the same integers everywhere: nothing may be traded for speed.
+
+        Raises:
+            BundleError: this engine cannot read or run the model.
+        """
+
+    def info(self) -> EngineInfo:
+        """What this engine is, for `Decoder.engine_info` and reports."""
+
+    def close(self) -> None:
+        """Release all graphs and their memory; they cannot be called afterwards."""
+
+
+# Engine -> its class. Modules are imported when an engine is asked for: absence is no error before that.
+_CLASSES = {
+    "ort-cpu": "fastlic.runtime.engines.ort:OrtCpuEngine",
+    "torch": "fastlic.runtime.engines.torch:TorchEngine",
+}
+# What "auto" tries, fastest first. `torch` is an oracle for development and is only ever used by name.
+_AUTO = ("ort-cpu",)
+
+
+def names() -> tuple[str, ...]:
+    """Every engine that `create` knows, "auto" aside."""
+    return tuple(_CLASSES)
+
+
+def create(name: str = "auto", threads: int | None = None, **options: Any) -> Engine:
+    """Make an engine.
+
+    Args:
+        name: "auto" or one of `names()`.
+        threads: that one graph may use, at least 1; None: one per usable core.
+        options: of that engine's class; none with "auto".
+
+    Raises:
+        EngineUnavailable: there is no such engine, or it cannot run here; the message says why.
+        ValueError: `threads` or an option is out of range.
+        TypeError: the engine has no such option.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    if name == "auto":
+        if options:
+            raise TypeError(f"options {sorted(options)} belong to one engine: name it instead of auto")
+        return _first_usable(threads)
+    if name not in _CLASSES:
+        raise EngineUnavailable(f"there is no engine {name!r}. Known: auto, {', '.join(_CLASSES)}.")
+    module, _, class_name = _CLASSES[name].partition(":")
+    make: Callable[..., Engine] = getattr(import_module(module), class_name)
+    return make(threads or usable_cores(), **options)
+
+
+def report() -> list[tuple[str, str | None]]:
+    """Try to make every engine.
+
+    Returns:
+        (name, None) for an engine that can run here, (name, the reason) for one that cannot.
+    """
+    found: list[tuple[str, str | None]] = []
+    for name in _CLASSES:
+        try:
+            create(name, threads=1).close()
+        except EngineUnavailable as reason:
+            found.append((name, str(reason)))
+        else:
+            found.append((name, None))
+    return found
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _first_usable(threads: int | None) -> Engine:
+    reasons = []
+    for name in _AUTO:
+        try:
+            return create(name, threads)
+        except EngineUnavailable as reason:
+            reasons.append(f"{name}: {reason}")
+    raise EngineUnavailable("no engine can run here. " + " ".join(reasons))
