@@ -114,10 +114,10 @@ setup(
     package_dir=PACKAGES,
     package_data={"fastlic": ["py.typed"], "fastlic.runtime": ["students/*.licb", "students/*.md"]},
     include_package_data=False,
-    ext_modules=[native_extension()] if (ROOT / "kernels" / "build.py").exists() else [],
+    ext_modules=[native_extension()],
     cmdclass={"build_ext": BuildNative},
     install_requires=RUNTIME,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["fastlic = fastlic.runtime.cli:main"]},
+    entry_points={"console_scripts": ["fastlic = fastlic.runtime.cli.app:main"]},
     zip_safe=False,
 )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import PIL
 from PIL import Image, ImageCms, ImageColor, PngImagePlugin, UnidentifiedImageError
 
 from fastlic.errors import PictureError
@@ -30,6 +31,9 @@ FORMATS = {
     ".ppm": "PPM",
 }
 """Suffix -> Pillow's name of the formats that decoded pictures are written in."""
+
+READABLE = frozenset({*FORMATS, ".avif", ".bmp", ".jp2", ".pgm"})
+"""Suffixes of what is a picture in a folder. A file that is named is read whatever its suffix."""
 
 # Only JPEG loses anything: at this quality and without chroma subsampling hardly more than a level.
 _SAVE_OPTIONS: dict[str, dict[str, object]] = {
@@ -93,7 +97,7 @@ def load(source: Path | bytes, *, name: str | None = None, background: str | Non
         except PictureError:
             raise
         except UnidentifiedImageError:
-            raise PictureError(f"{name}: not a picture of a format that Pillow {Image.__version__} reads.") from None
+            raise PictureError(f"{name}: not a picture of a format that Pillow {PIL.__version__} reads.") from None
         except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
             raise PictureError(f"{name}: cannot be decoded: {error or type(error).__name__}.") from error
     return Picture(pixels, metadata, tuple(notices))
@@ -147,7 +151,7 @@ def _refuse_animation(image: Image.Image, name: str) -> None:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether Pillow drops bits; it reads 16-bit colour as RGB without a word, only the raw mode tells."""
-    return image.mode in _DEEP_MODES or any(_DEEP_RAW_MODE.search(str(tile[-1])) for tile in image.tile)
+    return image.mode in _DEEP_MODES or any(_DEEP_RAW_MODE.search(str(tile[-1])) for tile in getattr(image, "tile", ()))
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:
@@ -192,7 +196,7 @@ def _to_rgb(
 def _opaque(image: Image.Image, name: str, background: str | None, notices: list[str]) -> Image.Image:
     """Without its alpha channel: dropped where it says nothing, laid over `background` where it does."""
     rgba = image.convert("RGBA")
-    if rgba.getextrema()[3] == (255, 255):
+    if rgba.getchannel("A").getextrema() == (255, 255):
         notices.append("the alpha channel is opaque everywhere: left out")
         return rgba.convert("RGB")
     if background is None:

@@ -1,0 +1,64 @@
+"""`fastlic decode`: `.lic` files to pictures."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from fastlic.runtime.cli import batch, options
+from fastlic.runtime.cli.console import Record, note
+
+
+def command(
+    paths: Annotated[list[str], typer.Argument(help=".lic files, folders or -; then possibly the output.")],
+    output: options.Output = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="Of pictures whose name is not given: png, jpg, webp, ...")
+    ] = "png",
+    model: options.Model = None,
+    engine: options.Engine = "auto",
+    threads: options.Threads = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Restore pictures: fastlic decode photo.lic photo.png."""
+    from fastlic.runtime import pictures
+    from fastlic.runtime.bitstream import probe, read_metadata
+    from fastlic.runtime.codec import Decoder
+
+    suffix = f".{kind.lower().removeprefix('.')}"
+    if suffix not in pictures.FORMATS:
+        raise typer.BadParameter(f"--format {kind}: use one of {', '.join(name[1:] for name in pictures.FORMATS)}.")
+    others = [name for name in pictures.FORMATS if name != suffix]
+    jobs = batch.plan(paths, output, reads={".lic"}, writes=[suffix, *others])
+    for job in jobs:
+        if job.target is not None and job.target.suffix.lower() not in pictures.FORMATS:
+            raise typer.BadParameter(f"{job.target}: a picture's name ends in one of {', '.join(pictures.FORMATS)}.")
+    with Decoder(model, engine=engine, threads=threads) as decoder:
+
+        def work(job: batch.Job) -> Record:
+            start = time.perf_counter()
+            data = job.read()
+            wanted = suffix if job.target is None else job.target.suffix
+            pixels = decoder.decode(data)
+            metadata = read_metadata(data, probe(data), decoder.limits)
+            for lost in pictures.lost_metadata(metadata, wanted):
+                note(f"{job.name}: a {wanted} file has no room for {lost.upper()} data: left out")
+            job.write(pictures.to_bytes(pixels, metadata, wanted, name=str(job.target)))
+            height, width = pixels.shape[:2]
+            return {
+                "source": job.name,
+                "target": str(job.target),
+                "width": width,
+                "height": height,
+                "engine": decoder.engine_info.name,
+                "seconds": round(time.perf_counter() - start, 3),
+            }
+
+        batch.run(jobs, work, verb="decoding", line=_line, as_json=as_json, force=force)
+
+
+def _line(record: Record) -> str:
+    return "{source} -> {target}  {width}x{height}  {engine}  {seconds:.2f} s".format(**record)

@@ -1,0 +1,20 @@
+"""Options that several subcommands share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    Path | None, typer.Option("-m", "--model", metavar="BUNDLE", help="Student to use instead of the shipped one.")
+]
+Engine = Annotated[str, typer.Option(help="Engine that runs the networks; `fastlic doctor` lists them.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to use; one per core by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")]
+Force = Annotated[bool, typer.Option("-f", "--force", help="Replace files that exist.")]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", help="File, folder for several inputs, or - for standard output."),
+]

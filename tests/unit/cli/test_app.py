@@ -1,0 +1,108 @@
+"""runtime/cli/app.py and the door: what is offered, what is imported for it, and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastlic
+from fastlic.errors import FastlicError, VerificationFailed
+from fastlic.runtime.cli import app
+
+HEAVY = ("numpy", "onnxruntime", "torch", "onnx", "PIL", "constriction")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules in `sys.modules` of a fresh interpreter after `code`."""
+    script = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(result.stderr.split())
+
+
+def test_import_fastlic_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import fastlic")
+
+    assert loaded.isdisjoint({*HEAVY, "typer", "rich", "msgspec"})
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["encode", "--help"], ["--version"]])
+def test_help_loads_no_codec(arguments: list[str]) -> None:
+    loaded = loaded_by(
+        f"from fastlic.runtime.cli.app import main\ntry:\n    main({arguments})\nexcept SystemExit as stop:\n    assert not stop.code"
+    )
+
+    assert "typer" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_decoder_loads_neither_torch_nor_onnx() -> None:
+    loaded = loaded_by(
+        "import fastlic\nfastlic.Decoder, fastlic.Encoder, fastlic.probe, fastlic.errors\nfastlic.Decoder()"
+    )
+
+    assert loaded.isdisjoint({"torch", "onnx", "onnxscript"})
+
+
+@pytest.mark.parametrize("name", fastlic.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    assert getattr(fastlic, name) is not None
+    assert name in dir(fastlic)
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'decompress'"):
+        fastlic.decompress  # noqa: B018
+
+
+@pytest.mark.parametrize("name", [name for name, module in app.COMMANDS.items() if ".cli." in module])
+def test_every_own_subcommand_is_a_module_with_a_command(name: str) -> None:
+    module = importlib.import_module(app.COMMANDS[name])
+
+    assert callable(module.command)
+    assert module.command.__doc__
+
+
+@pytest.mark.parametrize("arguments", [["no-such-command"], ["encode"], ["encode", "--threads", "0", "a.png"]])
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        app.main(arguments)
+
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(FastlicError("broken thing"), 1), (VerificationFailed("graph hyper: 3 differ"), 3), (MemoryError(), 1)],
+)
+def test_an_error_is_one_line_and_its_exit_code(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "app", fail)
+    with pytest.raises(SystemExit) as stop:
+        app.main([])
+
+    assert stop.value.code == code
+    assert capsys.readouterr().err == f"fastlic: {type(error).__name__}: {error or 'not enough memory'}\n"
+
+
+def test_a_damaged_file_is_one_line_on_standard_error_and_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "damaged.lic"
+    path.write_bytes(b"\x89LIC\r\n\x1a\n")
+
+    with pytest.raises(SystemExit) as stop:
+        app.main(["inspect", str(path)])
+
+    assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(f"fastlic: TruncatedStream: {path}: header needs 48 bytes")
