@@ -30,7 +30,9 @@ def describe_error(error: Exception) -> str:
     """An error's message on one line; of an operating system's error, file and reason."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or "not enough memory"
+    if isinstance(error, MemoryError) and not str(error):
+        return "not enough memory"
+    return " ".join(str(error).split())
 
 
 def note(text: str) -> None:

@@ -1,0 +1,43 @@
+"""`fastlic export`: a checkpoint to a verified bundle. The work is `fastlic.export`'s, found by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastlic.errors import FastlicError
+from fastlic.runtime.cli import options
+from fastlic.runtime.cli.console import note, print_json
+
+
+class ExportNotInstalled(FastlicError):
+    """What export needs is not installed."""
+
+
+def command(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt state dict, its configuration (.json) beside it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, .licb.")],
+    configuration: Annotated[Path | None, typer.Option("--config", help="Configuration that is elsewhere.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Folder or .tar of pictures to calibrate on.")] = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Export a trained checkpoint to a bundle that verified itself. Exit code 3, and no bundle, when it does not hold."""
+    if output.exists() and not force:
+        raise typer.BadParameter(f"{output} exists. Replace it with --force.")
+    try:
+        convert = import_module("fastlic.export.convert").convert
+    except ModuleNotFoundError as missing:
+        if str(missing.name).startswith("fastlic"):
+            raise
+        raise ExportNotInstalled(
+            f"export needs {missing.name}, which is not installed. Install it: pip install 'fastlic[export]'."
+        ) from None
+    report = convert(checkpoint, output, configuration=configuration, calibration=calibration, progress=note)
+    if as_json:
+        print_json(report)
+    else:
+        print(f"{checkpoint} -> {output}  {output.stat().st_size} bytes")
