@@ -22,7 +22,7 @@ from fastlic.export.students.fu2023 import Fu2023
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded student in evaluation mode, its configuration as written, and the SHA-256 of the `.pt` file in hexadecimal."""
+    """A loaded student in evaluation mode, its configuration as written, and the SHA-256 of the `.pt` file in hex."""
 
     model: Fu2023
     configuration: dict[str, Any]
@@ -51,7 +51,8 @@ def load(path: str | Path, configuration: str | Path | None = None) -> Checkpoin
     for key, value in seen.items():
         if written.get(key, value) != value:
             raise CheckpointError(
-                f"{path}: the configuration says {key} = {written[key]!r}, the tensors say {value!r}. Correct the configuration"
+                f"{path}: the configuration says {key} = {written[key]!r}, the tensors say {value!r}. "
+                "Correct the configuration"
             )
     model = family.from_configuration({**seen, **written})
     _check_keys(path, model.state_dict(), state)
@@ -81,24 +82,33 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a damaged or foreign file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a plain state dict ({reason}). Save model.state_dict() and nothing else") from error
+        raise CheckpointError(
+            f"{path}: not a plain state dict ({reason}). Save model.state_dict() and nothing else"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds more than tensors. Save model.state_dict() and nothing else")
     for key, value in state.items():
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path}: tensor {key!r} holds NaN, infinity or no floats. Take an earlier checkpoint")
+            raise CheckpointError(
+                f"{path}: tensor {key!r} holds NaN, infinity or no floats. Take an earlier checkpoint"
+            )
     return dict(state)
 
 
 def _check_keys(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
     missing = sorted(set(expected) - set(found))
     if missing:
-        raise CheckpointError(f"{path}: {len(missing)} tensors are missing, the first is {missing[0]!r}. Check the configuration")
+        raise CheckpointError(
+            f"{path}: {len(missing)} tensors are missing, the first is {missing[0]!r}. Check the configuration"
+        )
     extra = sorted(set(found) - set(expected))
     if extra:
-        raise CheckpointError(f"{path}: {len(extra)} tensors too many, the first is {extra[0]!r}. Check the configuration")
+        raise CheckpointError(
+            f"{path}: {len(extra)} tensors too many, the first is {extra[0]!r}. Check the configuration"
+        )
     for key, value in expected.items():
         if found[key].shape != value.shape:
             raise CheckpointError(
-                f"{path}: tensor {key!r} has shape {tuple(found[key].shape)}, the configuration makes it {tuple(value.shape)}"
+                f"{path}: tensor {key!r} has shape {tuple(found[key].shape)}, the configuration makes it "
+                f"{tuple(value.shape)}. Correct the configuration"
             )

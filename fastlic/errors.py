@@ -60,6 +60,10 @@ class CheckpointError(FastlicError):
     """A checkpoint or its configuration cannot be exported."""
 
 
+class ConfigurationError(FastlicError):
+    """A training configuration asks for something unknown or impossible."""
+
+
 class CertificateError(FastlicError):
     """A layer's exactness bound does not hold; nothing is published."""
 

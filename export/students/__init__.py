@@ -1,6 +1,7 @@
 """The student families that can be trained and exported: name -> class.
 
-A family is a `torch.nn.Module` with `family`, `multiple`, `from_configuration` and `widths_of`; docs/adding-a-student.md tells the rest.
+A family is a `torch.nn.Module` with `family`, `multiple`, `from_configuration` and `widths_of`;
+docs/adding-a-student.md tells the rest.
 """
 
 from __future__ import annotations

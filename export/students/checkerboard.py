@@ -1,6 +1,7 @@
 """Packing of checkerboard halves: (.., h, w) <-> (.., h, w / 2) of one parity.
 
-Rule: docs/format.md section 3: packed column j of row r is column 2j + ((r + p) & 1), p = 0 for even and 1 for odd parity.
+Rule: docs/format.md section 3: packed column j of row r is column 2j + ((r + p) & 1), p = 0 for even and 1 for odd
+parity.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ FIXED = {"parameter_order": ORDER, "scale_activation": SCALE, "gdn": GDN, "prior
 class Fu2023Configuration:
     """Widths and conventions of one student; field names are the keys of the JSON file.
 
-    `N`: width of the transforms; `M`: latent channels, even; `hyper_channels`: of z; `pen_hidden`: hidden widths of both parameter
-    networks; `leaky_slope` in [0, 1); `anchor_parity`: of (row + column).
+    `N`: width of the transforms; `M`: latent channels, even; `hyper_channels`: of z; `pen_hidden`: hidden widths of
+    both parameter networks; `leaky_slope` in [0, 1); `anchor_parity`: of (row + column).
     """
 
     N: int
@@ -49,7 +49,9 @@ class Fu2023Configuration:
         for key in ("N", "M", "hyper_channels"):
             _require_count(key, getattr(self, key))
         _require(self.M % 2 == 0, "M", self.M, "even, because h_s has a layer of 1.5 M channels")
-        _require(isinstance(self.pen_hidden, tuple) and len(self.pen_hidden) > 0, "pen_hidden", self.pen_hidden, "a list")
+        _require(
+            isinstance(self.pen_hidden, tuple) and len(self.pen_hidden) > 0, "pen_hidden", self.pen_hidden, "a list"
+        )
         for width in self.pen_hidden:
             _require_count("pen_hidden", width)
         slope = self.leaky_slope
@@ -80,11 +82,15 @@ class Fu2023Configuration:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(raw) - known - NOTES - set(FIXED))
         if unknown:
-            raise CheckpointError(f"configuration: unknown key {unknown[0]!r}. Known keys: {sorted(known | NOTES | set(FIXED))}")
+            raise CheckpointError(
+                f"configuration: unknown key {unknown[0]!r}. Known keys: {sorted(known | NOTES | set(FIXED))}"
+            )
         needed = ("N", "M", "leaky_slope", "anchor_parity", "attention", "residual_blocks", *FIXED)
         for key in needed:
             if key not in raw:
-                raise CheckpointError(f"configuration: {key!r} is missing. It cannot be read from the tensors: state it")
+                raise CheckpointError(
+                    f"configuration: {key!r} is missing. It cannot be read from the tensors: state it"
+                )
         for key, supported in FIXED.items():
             _require(raw[key] == supported, key, raw[key], repr(supported))
         values = {key: raw[key] for key in known if key in raw}

@@ -52,8 +52,8 @@ def _corners(offset: Tensor, height: int, width: int, size: int) -> tuple[Tensor
     """Where each tap samples.
 
     Returns:
-        index (n, 4) int64, rows of the (B h w, C) map that a tap mixes, and share (n, 4), their bilinear weights, zero for
-        corners outside the map; n = B h w k k, taps innermost.
+        index (n, 4) int64, rows of the (B h w, C) map that a tap mixes, and share (n, 4), their bilinear weights, zero
+        for corners outside the map; n = B h w k k, taps innermost.
     """
     batch = offset.shape[0]
     taps = size * size
@@ -79,7 +79,7 @@ def _corners(offset: Tensor, height: int, width: int, size: int) -> tuple[Tensor
 
 
 def gather_deform_conv2d(x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor) -> Tensor:
-    """The same as `deform_conv2d_reference`, fast: one weighted gather of pixels (all channels at once), one matrix product.
+    """The same as `deform_conv2d_reference`, fast: one weighted gather of pixels, one matrix product.
 
     Differentiable in every argument by composition; arguments and result as in the reference.
     """
@@ -157,7 +157,7 @@ def enable_offsets(model: nn.Module, enabled: bool) -> None:
 
 
 def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """The `custom_translation_table` for `torch.onnx.export(..., dynamo=True)`: our operator as ONNX `DeformConv`, opset 22.
+    """Our operator as ONNX `DeformConv`, opset 22: a `custom_translation_table` for `torch.onnx.export`.
 
     The kernel's size is read from the weight's static shape.
     """

@@ -6,6 +6,7 @@ Source: Balle et al. 2018, appendix 6.1.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -39,7 +40,7 @@ class FactorisedPrior(nn.Module):
         self.matrices = nn.ParameterList()
         self.biases = nn.ParameterList()
         self.factors = nn.ParameterList()
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(widths):
             initial = math.log(math.expm1(1 / scale / outputs))
             self.matrices.append(nn.Parameter(torch.full((channels, outputs, inputs), initial)))
             self.biases.append(nn.Parameter(torch.rand(channels, outputs, 1) - 0.5))
@@ -87,7 +88,7 @@ class FactorisedPrior(nn.Module):
         return interval.view_as(values).transpose(0, 1)
 
     def quantile_loss(self) -> Tensor:
-        """Scalar that is least where the quantiles are those of 1e-9 / 2, 1/2 and 1 - 1e-9 / 2; moves the quantiles alone."""
+        """Scalar, least at the quantiles of 1e-9 / 2, 1/2 and 1 - 1e-9 / 2; its gradient moves the quantiles alone."""
         tail = math.log(2 / TAIL_MASS - 1)
         target = self.quantiles.new_tensor([-tail, 0.0, tail])
         return (self.logits(self.quantiles, fixed=True) - target).abs().sum()

@@ -1,7 +1,8 @@
 """The student of Fu et al. 2023: deformable transforms, checkerboard context, mixture entropy model.
 
-Knows the networks and their key names; quantisation while training is passed in, exactness and files are not its matter.
-Configurations 1 to 4 differ in `attention`, `residual_blocks` and widths; positions of omitted modules stay free, so that all share key names.
+Knows the networks and their key names; quantisation while training is passed in, exactness and files are not its
+matter. Configurations 1 to 4 differ in `attention`, `residual_blocks` and widths; positions of omitted modules stay
+free, so that all share key names.
 Source: Fu et al. 2023, "Fast and High-Performance Learned Image Compression With Improved Checkerboard Context Model,
 Deformable Residual Module, and Knowledge Distillation".
 """
@@ -33,6 +34,7 @@ from fastlic.export.students.likelihood import FAMILIES, LIKELIHOOD_FLOOR, lower
 COMPONENTS = 3
 ANCHOR_NUMBERS = 3 * COMPONENTS * len(FAMILIES) + len(FAMILIES)
 NONANCHOR_NUMBERS = 3 * COMPONENTS
+WIDE_SCALE = 3.0
 
 Quantiser = Callable[[Tensor], Tensor]
 
@@ -41,8 +43,8 @@ Quantiser = Callable[[Tensor], Tensor]
 class Coded:
     """What one evaluation of a student gives, for a loss or for figures.
 
-    Likelihoods are bounded from below by 1e-9. `anchor_parameters` (B, 30, M, h, w / 2) and `nonanchor_parameters` (B, 9, M, h, w / 2)
-    are the mixtures' raw numbers.
+    Likelihoods are bounded from below by 1e-9. `anchor_parameters` (B, 30, M, h, w / 2) and `nonanchor_parameters` (B,
+    9, M, h, w / 2) are the mixtures' raw numbers.
     """
 
     picture: Tensor
@@ -106,7 +108,13 @@ class Fu2023(nn.Module):
             | optional({3: n, 8: m}, {1: n, 4: n, 6: n})
         )
         self.g_s = PositionedSequential(
-            {2: DrmUp(m, n, slope), 4: DrmUp(n, n, slope), 7: DrmUp(n, n, slope), 9: conv3(n, 12), 10: nn.PixelShuffle(2)}
+            {
+                2: DrmUp(m, n, slope),
+                4: DrmUp(n, n, slope),
+                7: DrmUp(n, n, slope),
+                9: conv3(n, 12),
+                10: nn.PixelShuffle(2),
+            }
             | optional({0: m, 5: n}, {1: m, 3: n, 6: n, 8: n})
         )
         leaky = nn.LeakyReLU(slope)
@@ -122,6 +130,19 @@ class Fu2023(nn.Module):
         self.pen_anchor = _pen(2 * m, configuration.pen_hidden, ANCHOR_NUMBERS * m, slope)
         self.pen_nonanchor = _pen(4 * m, configuration.pen_hidden, NONANCHOR_NUMBERS * m, slope)
         self.entropy_bottleneck = FactorisedPrior(hyper)
+        self._initialise(slope)
+
+    def _initialise(self, slope: float) -> None:
+        """Start where training does not collapse: a hyper latent of several levels, and wide mixtures."""
+        for module in (*self.h_a.modules(), *self.h_s.modules()):
+            if isinstance(module, nn.Conv2d):
+                # The default of torch shrinks the signal at each layer, until z rounds to zero and is never used again.
+                nn.init.kaiming_normal_(module.weight, a=slope)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        for pen in (self.pen_anchor, self.pen_nonanchor):
+            numbers = pen[-1].bias.detach().view(-1, self.configuration.M)
+            scales = 3 * torch.arange(numbers.shape[0] // 3) + 2
+            numbers[scales[scales < 3 * COMPONENTS * len(FAMILIES)]] = WIDE_SCALE
 
     @classmethod
     def from_configuration(cls, raw: Mapping[str, Any]) -> Fu2023:
@@ -166,7 +187,7 @@ class Fu2023(nn.Module):
         return raw.unflatten(1, (ANCHOR_NUMBERS, self.configuration.M))
 
     def nonanchor_parameters(self, hyper: Tensor, anchors: Tensor) -> Tensor:
-        """(B, 2M, h, w) from h_s, (B, M, h, w) latent with zero non-anchors -> (B, 9, M, h, w / 2), packed at the non-anchors."""
+        """(B, 2M, h, w) from h_s and (B, M, h, w), zero at non-anchors -> (B, 9, M, h, w / 2), packed non-anchors."""
         parity = 1 - self.configuration.parity
         both = torch.cat((pack(hyper, parity), pack(self.context(anchors), parity)), dim=1)
         return self.pen_nonanchor(both).unflatten(1, (NONANCHOR_NUMBERS, self.configuration.M))
@@ -177,7 +198,8 @@ class Fu2023(nn.Module):
         Args:
             picture: (B, 3, H, W) float in [0, 1], H and W multiples of 64.
             quantise: what the decoder sees of y; rounding, or straight-through rounding while training.
-            rate: what likelihoods are taken of, for y and z; None: the same as `quantise`, and z on its grid. Uniform noise while training.
+            rate: what likelihoods are taken of, for y and z; None: the same as `quantise`, and z on its grid. Uniform
+                noise while training.
 
         Returns:
             Everything a loss needs; `picture` (B, 3, H, W) is not clamped.

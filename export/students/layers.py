@@ -2,7 +2,8 @@
 
 Knows shapes and arithmetic of single blocks; knows nothing of whole networks, entropy models or training. The names of
 submodules are the key names of checkpoints, so renaming one is a change of format.
-Source: Fu et al. 2023 (deformable residual module), Balle et al. 2016 (GDN), Cheng et al. 2020 (attention, residual block).
+Source: Fu et al. 2023 (deformable residual module), Balle et al. 2016 (GDN), Cheng et al. 2020 (attention, residual
+block).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 
 
 def cumulative(family: str, t: Tensor) -> Tensor:
-    """The standardised cumulative distribution at `t` (any shape), unit scale: sigma, Laplace's b or logistic's s is 1."""
+    """The cumulative distribution at `t` (any shape) for mean 0 and sigma, Laplace's b or logistic's s of 1."""
     if family == "normal":
         return 0.5 * torch.erfc(t * -math.sqrt(0.5))
     if family == "laplace":
@@ -62,8 +62,9 @@ def mixture_likelihood(values: Tensor, parameters: Tensor, families: tuple[str, 
 
     Args:
         values: (B, M, h, w) float; integers, or integers with uniform noise while training.
-        parameters: (B, P, M, h, w) float. Number 3c, 3c + 1, 3c + 2 are weight logit, mean and raw scale of component c, which
-            belongs to family c // components; with several families their logits follow. scale = softplus(raw) + 0.11.
+        parameters: (B, P, M, h, w) float. Number 3c, 3c + 1, 3c + 2 are weight logit, mean and raw scale of component
+            c, which belongs to family c // components; with several families their logits follow. scale =
+            softplus(raw) + 0.11.
         families: names out of `FAMILIES`.
         components: components per family.
 

@@ -1,0 +1,157 @@
+"""What a training run is asked to do: the TOML file of `fastlic distill`.
+
+Knows names, types and ranges; knows nothing of tensors. Unknown keys are errors, so that a typing mistake is not a
+default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from fastlic.errors import ConfigurationError
+
+Count = Annotated[int, Meta(ge=1)]
+Steps = Annotated[int, Meta(ge=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class Start(Struct, frozen=True, forbid_unknown_fields=True):
+    """Weights to begin with.
+
+    `checkpoint`: a `.pt` with its `.json`; `fresh`: name prefixes of parameters that keep their random start instead.
+    """
+
+    checkpoint: Path
+    fresh: tuple[str, ...] = ()
+
+
+class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
+    """The network to learn from.
+
+    `weight` (lambda3) counts for the first `iterations`, then the student trains alone. `joint`: the teacher goes on
+    training on its own loss. The four shares weigh the mean squared differences of picture, anchor parameters,
+    non-anchor parameters and latent; `emphasis`: the latent's channels count by the bits that the teacher spends on
+    them.
+    """
+
+    checkpoint: Path
+    joint: bool = False
+    weight: Weight = 1.0
+    iterations: Steps = 20_000
+    picture: Weight = 1.0
+    anchors: Weight = 1.0
+    nonanchors: Weight = 1.0
+    latent: Weight = 0.0
+    emphasis: bool = False
+
+
+class Data(Struct, frozen=True, forbid_unknown_fields=True):
+    """Crops to learn from.
+
+    `archives`: tar files of pictures, read without unpacking; `patch`: side of a training patch, a multiple of 64;
+    `held_out`: share of the source pictures kept for the watch; `zoom`: patches are scaled down by up to this factor.
+    """
+
+    archives: tuple[Path, ...]
+    batch: Count = 8
+    patch: Annotated[int, Meta(ge=64, multiple_of=64)] = 128
+    held_out: Share = 0.05
+    zoom: Annotated[float, Meta(ge=1, le=4)] = 1.5
+
+
+class Loss(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is minimised: `trade_off` (lambda1) x distortion + bits per pixel + `sparsity` (lambda2) x |y|_1.
+
+    `mse` is on the 0-255 scale; `ms-ssim` is 1 - MS-SSIM. The L1 term counts for the first `sparsity_iterations`.
+    """
+
+    trade_off: Annotated[float, Meta(gt=0)]
+    distortion: Literal["mse", "ms-ssim"] = "mse"
+    sparsity: Weight = 0.0
+    sparsity_iterations: Steps = 10_000
+
+
+class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):
+    """How it is minimised: Adam, a linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`.
+
+    `train`: name prefixes of the trained parameters, empty for all. `offsets_from`: the iteration at which deformable
+    offsets are switched on, plain convolution before. `ema`: decay of the averaged weights, which are what is kept.
+    """
+
+    iterations: Count
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-4
+    final_learning_rate: Weight = 0.0
+    warm_up: Steps = 200
+    clip: Annotated[float, Meta(gt=0)] = 1.0
+    ema: Share = 0.999
+    bfloat16: bool = False
+    offsets_from: Steps = 0
+    train: tuple[str, ...] = ()
+
+
+class Watch(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is looked at while training.
+
+    Every `every` iterations the averaged weights code `pictures` full pictures of held-out crops; `save`: iterations
+    between two states; `report`: between two lines of progress.
+    """
+
+    every: Count = 1000
+    pictures: Count = 4
+    save: Count = 500
+    report: Count = 50
+
+
+class Run(Struct, frozen=True, forbid_unknown_fields=True):
+    """One training run.
+
+    `student`: a student's configuration as in its JSON file, conventions may be left out; `output`: a folder, made when
+    missing; `threads`: of torch on the CPU, 0 leaves the choice to it.
+    """
+
+    name: str
+    output: Path
+    student: dict[str, Any]
+    data: Data
+    loss: Loss
+    optimiser: Optimiser
+    seed: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Steps = 0
+    start: Start | None = None
+    teacher: Teacher | None = None
+    watch: Watch = Watch()
+
+
+def read(path: Path) -> Run:
+    """Read and check a TOML file; relative paths in it are taken from the current folder.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The run it asks for.
+
+    Raises:
+        ConfigurationError: the file is missing, is not TOML, or a key is unknown, missing or out of range.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as TOML ({error})") from error
+    try:
+        return msgspec.convert(raw, Run, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{path}: {error}. docs/distillation.md lists the keys") from error
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise msgspec.ValidationError(f"expected {kind.__name__}, got {value!r}")

@@ -1,0 +1,27 @@
+"""When things happen in a run: the learning rate of an iteration.
+
+Knows numbers only.
+"""
+
+from __future__ import annotations
+
+import math
+
+from fastlic.export.distill.configuration import Optimiser
+
+
+def learning_rate(iteration: int, settings: Optimiser) -> float:
+    """A linear warm-up, then half a cosine down to the final rate.
+
+    Args:
+        iteration: from 0.
+        settings: `iterations`, `warm_up` and both rates.
+
+    Returns:
+        The rate of this iteration.
+    """
+    if iteration < settings.warm_up:
+        return settings.learning_rate * (iteration + 1) / settings.warm_up
+    progress = (iteration - settings.warm_up) / max(1, settings.iterations - settings.warm_up)
+    span = settings.learning_rate - settings.final_learning_rate
+    return settings.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
