@@ -25,7 +25,7 @@ def command(
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Export a trained checkpoint to a bundle that verified itself. Exit code 3, and no bundle, when it does not hold."""
+    """Export a checkpoint to a bundle that verifies itself; when it does not hold: exit code 3 and no bundle."""
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists. Replace it with --force.")
     try:
