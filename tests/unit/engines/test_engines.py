@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fastlic.errors import EngineUnavailable
+from fastlic.runtime import engines
+
+
+def test_create_auto_takes_ort_cpu_and_says_so():
+    engine = engines.create()
+
+    assert engine.info().name == "ort-cpu"
+
+
+def test_create_auto_without_onnxruntime_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+
+    with pytest.raises(EngineUnavailable, match=r"no engine can run here. ort-cpu: .*pip install"):
+        engines.create()
+
+
+def test_create_unknown_name_lists_the_engines():
+    with pytest.raises(EngineUnavailable, match=r"no engine 'abacus'\. Known: auto, ort-cpu, torch"):
+        engines.create("abacus")
+
+
+def test_create_without_threads_uses_the_cores_allowed():
+    assert engines.create("ort-cpu").info().threads == engines.usable_cores()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")
+def test_usable_cores_restricted_process_counts_its_own_only():
+    script = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from fastlic.runtime.engines import usable_cores; print(usable_cores())"
+    )
+
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert printed.strip() == "1"
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_create_without_a_thread_raises(threads):
+    with pytest.raises(ValueError, match="at least 1"):
+        engines.create("ort-cpu", threads=threads)
+
+
+def test_create_auto_with_options_raises():
+    with pytest.raises(TypeError, match="name it instead of auto"):
+        engines.create("auto", optimisation="none")
+
+
+def test_report_missing_library_gives_reason_for_that_engine_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    reasons = dict(engines.report())
+
+    assert set(reasons) == set(engines.names())
+    assert reasons["ort-cpu"] is None
+    assert "fastlic[export]" in str(reasons["torch"])
