@@ -148,7 +148,7 @@ def decode_tile(
         windows, place = {}, {}
         for c, r, j in np.ndindex(end - first, latent.shape[1], latent.shape[2] // (1 if parity == "all" else 2)):
             if tile.active[step["latent"]][first + c]:
-                windows[c, r, j] = distribution.window(first + c, None if parameters is None else parameters[r][j][c])
+                windows[c, r, j] = distribution.window(c, None if parameters is None else parameters[r][j][c])
             column = j if parity == "all" else 2 * j + ((r + (parity == "odd")) & 1)
             place[c, r, j] = first + c, r, column
         for element, value in decode_pass(streams, windows, distribution.skip_threshold).items():
@@ -195,8 +195,9 @@ class Table:
     skip_threshold = None
 
     def window(self, channel: int, parameter: int | None) -> Window:
-        """Row `channel`, or the row that the parameter names."""
+        """The row of the packed channel, or the one that the parameter names."""
         row = channel if parameter is None else parameter
+        require(0 <= row < len(self.cdf), "a row of the table")
         return Window(self.widths[row], self.low[row], self.cdf[row].__getitem__)
 
 
