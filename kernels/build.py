@@ -1,0 +1,15 @@
+"""What the native module `fastlic.kernels._native` is made of; `setup.py` reads this, nothing imports it at run time.
+
+Knows sources and flags of every compiler; sanitizers and a missing compiler are setup.py's.
+"""
+
+import sys
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+# Relative to the repository root, as setuptools wants them.
+SOURCES = sorted(f"kernels/cpu/{path.name}" for path in (_HERE / "cpu").glob("*.cpp"))
+INCLUDE_DIRS = ["kernels/include"]
+# Any machine of the architecture must run a wheel, so no -march. There is no floating point, so no flag about it.
+COMPILE_ARGS = ["/O2", "/W3"] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra"]

@@ -1,0 +1,198 @@
+// The integer mixture: from the parameters of one element to its cumulative frequencies.
+//
+// Rule: docs/format.md, section 4.2. Twin: kernels/reference.py, equal bit for bit. Knows one element at a time; knows
+// nothing of passes, streams or memory. Integers only, no library: a host C++17 compiler and nvcc compile the same
+// text.
+//
+//   in   parameters  int16 [P]   K logits (Q4), K means (Q5), K scale indices, then a logit per family if several
+//   out  weights     uint16 [K]  Q15, sum exactly 2^15
+//        levels      uint8 [K]   0 to 63
+//        centre      int         value of slot W / 2
+//        window      int         class 0 to 6, W = 8 << class
+//        C(j)        uint32      Q16, strictly increasing, C(0) = 0, C(W) = 2^16
+#pragma once
+
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define FASTLIC_HD __host__ __device__ __forceinline__
+#else
+#define FASTLIC_HD inline
+#endif
+
+namespace fastlic {
+
+constexpr int kMaxFamilies = 3;
+constexpr int kMaxComponents = 16;  // over all families
+constexpr int kLevels = 64;
+constexpr int kSteps = 512;
+constexpr int kHalfCdfEntries = kSteps + 2;
+constexpr int kExponentials = 256;
+constexpr int kWindowClasses = 7;
+constexpr int kMinWindow = 8;
+constexpr int kMaxWindow = kMinWindow << (kWindowClasses - 1);
+constexpr int kWeightBits = 15;
+constexpr uint32_t kTotal = 1u << 16;
+constexpr int kMaxTail = 1 << 20;
+constexpr int kMaxValue = 16383;  // of a coded element, either sign
+
+// The tables of one distribution, as pointers so that they may lie anywhere.
+struct MixtureView {
+    int families;
+    int components;                 // of each family
+    const uint16_t* exponential;    // [256]
+    const int16_t* thresholds;      // [families][63], ascending
+    const uint32_t* inverse_scale;  // [families][64], Q12 steps of half_cdf (Q8) per 1/32
+    const int32_t* tail;            // [families][64], Q5, 0 to kMaxTail
+    const uint16_t* half_cdf;       // [families][514], Q16, 0 to 32767
+};
+
+// One component of positive weight, seen from the centre of its element.
+struct Component {
+    uint32_t inverse_scale;
+    int32_t offset;     // 32 * centre - 16 - mean: distance of the lower edge of the centre from the mean, Q5
+    uint16_t weight;    // Q15
+    uint16_t half_cdf;  // where its family begins in MixtureView::half_cdf
+};
+static_assert(sizeof(Component) == 12, "components are stored back to back");
+static_assert((kMaxFamilies - 1) * kHalfCdfEntries <= UINT16_MAX, "a family's table is addressed with 16 bits");
+
+FASTLIC_HD int window_width(int window) { return kMinWindow << window; }
+
+// Number of ascending thresholds that are <= x: six halvings of 63.
+FASTLIC_HD int scale_level(const int16_t* thresholds, int x) {
+    int level = 0;
+    for (int half = kLevels / 2; half > 0; half >>= 1) {
+        level += thresholds[level + half - 1] <= x ? half : 0;
+    }
+    return level;
+}
+
+// exp of (logit - largest) / 16 in Q16, the largest itself being exponential[0].
+FASTLIC_HD uint32_t exponential(const uint16_t* table, int largest, int logit) {
+    const int below = largest - logit;
+    return table[below < kExponentials ? below : kExponentials - 1];
+}
+
+// floor(e * scaled / denominator) without a division per component: the caller divides once per family,
+// reciprocal = floor(scaled * 2^32 / denominator).
+// e <= 65535 and reciprocal >= scaled * 2^32 / denominator - 1 put the product's high half at most one below; as it is
+// never above, one comparison settles it. Bounds: scaled < 2^31, e * scaled <= 2^15 * denominator, denominator < 2^38.
+FASTLIC_HD uint32_t exact_share(uint32_t e, uint64_t scaled, uint64_t denominator, uint64_t reciprocal) {
+    const uint64_t quotient = (e * reciprocal) >> 32;
+    return static_cast<uint32_t>(quotient + ((quotient + 1) * denominator <= e * scaled ? 1 : 0));
+}
+
+// Weights of all components, Q15; returns the heaviest, the lowest index on ties.
+//
+// Bounds: S_f <= 16 * 65535 < 2^20 and G <= 3 * 65535 < 2^18, so G * S_f < 2^38; g_f * 2^15 < 2^31, so its shift by 32
+// stays below 2^63. S_f and G are positive because exponential[0] is.
+FASTLIC_HD int mixture_weights(const MixtureView& tables, const int16_t* parameters, uint16_t* weights) {
+    const int n = tables.components;
+    const int count = tables.families * n;
+    const int16_t* family_logits = parameters + 3 * count;
+    uint32_t shares[kMaxFamilies] = {1, 1, 1};
+    uint32_t share_sum = 1;
+    if (tables.families > 1) {
+        int largest = family_logits[0];
+        for (int f = 1; f < tables.families; ++f) largest = family_logits[f] > largest ? family_logits[f] : largest;
+        share_sum = 0;
+        for (int f = 0; f < tables.families; ++f) {
+            shares[f] = exponential(tables.exponential, largest, family_logits[f]);
+            share_sum += shares[f];
+        }
+    }
+    uint32_t sum = 0;
+    int heaviest = 0;
+    for (int f = 0; f < tables.families; ++f) {
+        const int16_t* logits = parameters + f * n;
+        uint16_t* out = weights + f * n;
+        int largest = logits[0];
+        for (int k = 1; k < n; ++k) largest = logits[k] > largest ? logits[k] : largest;
+        uint32_t e[kMaxComponents];
+        uint32_t e_sum = 0;
+        for (int k = 0; k < n; ++k) {
+            e[k] = exponential(tables.exponential, largest, logits[k]);
+            e_sum += e[k];
+        }
+        const uint64_t scaled = static_cast<uint64_t>(shares[f]) << kWeightBits;
+        const uint64_t denominator = static_cast<uint64_t>(share_sum) * e_sum;
+        const uint64_t reciprocal = (scaled << 32) / denominator;
+        for (int k = 0; k < n; ++k) {
+            out[k] = static_cast<uint16_t>(exact_share(e[k], scaled, denominator, reciprocal));
+            sum += out[k];
+            heaviest = out[k] > weights[heaviest] ? f * n + k : heaviest;
+        }
+    }
+    weights[heaviest] = static_cast<uint16_t>(weights[heaviest] + (1u << kWeightBits) - sum);
+    return heaviest;
+}
+
+// Smallest class whose half width covers reach, or the widest. W / 2 elements are 16 * W in Q5.
+FASTLIC_HD int window_class(int32_t reach) {
+    int window = 0;
+    while (window < kWindowClasses - 1 && 16 * window_width(window) < reach) ++window;
+    return window;
+}
+
+// An element before its components are looked at again and again. `components` holds `live` entries.
+struct Shape {
+    int centre;  // -1024 to 1024
+    int window;
+    int live;
+};
+
+// Everything an element's frequencies depend on; components of weight 0 are left out. `level` gives the scale level of
+// (family, scale index): scale_level, or a table of it.
+//
+// Bounds: |mean| <= 2^15 and |32 * centre| <= 2^15, so offset < 2^17 and reach <= 2^16 + 2^20: int32 holds them.
+template <class Level>
+FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const int16_t* parameters, Component* components,
+                               const Level& level) {
+    static_assert(kMaxTail <= (1 << 20), "reach is summed in int32");
+    const int n = tables.components;
+    const int count = tables.families * n;
+    uint16_t weights[kMaxComponents];
+    const int heaviest = mixture_weights(tables, parameters, weights);
+    const int16_t* means = parameters + count;
+    const int16_t* scales = means + count;
+    Shape shape{(means[heaviest] + 16) >> 5, 0, 0};
+    int32_t reach = 0;
+    for (int f = 0, k = 0; f < tables.families; ++f) {
+        for (int last = k + n; k < last; ++k) {
+            if (weights[k] == 0) continue;
+            const int entry = f * kLevels + level(f, scales[k]);
+            const int32_t distance = 32 * shape.centre - means[k];
+            const int32_t needed = (distance < 0 ? -distance : distance) + tables.tail[entry];
+            reach = needed > reach ? needed : reach;
+            components[shape.live++] = {tables.inverse_scale[entry], distance - 16, weights[k],
+                                        static_cast<uint16_t>(f * kHalfCdfEntries)};
+        }
+    }
+    shape.window = window_class(reach);
+    return shape;
+}
+
+// C(j) of a slot inside the window, 1 <= j <= W - 1.
+//
+// Bounds: |d| <= 2^17 + 2^13 and inverse_scale < 2^32, so the product is below 2^50. Each |h| <= 32767 and the weights
+// sum to 2^15, so |sum| < 2^30 and F is in [1, 65535]. F * (2^16 - W) < 2^32: uint32 never wraps. Rising: h never falls
+// with |d| because half_cdf does not, so F does not fall with j and C(j) rises by at least 1.
+FASTLIC_HD uint32_t mixture_cdf(const uint16_t* half_cdf, const Component* components, int live, int window, int j) {
+    const int width = window_width(window);
+    const int32_t shift = 32 * (j - width / 2);
+    int32_t sum = 0;
+    for (int k = 0; k < live; ++k) {
+        const int32_t d = components[k].offset + shift;
+        const uint32_t distance = static_cast<uint32_t>(d < 0 ? -d : d);
+        const uint64_t wide = (static_cast<uint64_t>(distance) * components[k].inverse_scale) >> 12;
+        const uint32_t u = wide < (kSteps << 8) ? static_cast<uint32_t>(wide) : (kSteps << 8);
+        const uint16_t* h = half_cdf + components[k].half_cdf + (u >> 8);
+        const int32_t half = h[0] + static_cast<int32_t>(((h[1] - h[0]) * (u & 255)) >> 8);
+        sum += components[k].weight * (d < 0 ? -half : half);
+    }
+    const uint32_t f = static_cast<uint32_t>((1 << 30) + sum) >> kWeightBits;
+    return ((f * (kTotal - width)) >> 16) + static_cast<uint32_t>(j);
+}
+
+}  // namespace fastlic
