@@ -1,0 +1,140 @@
+"""Tables by the formulas of docs/format.md, section 4, and passes with the statistics of a trained student or worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fastlic.kernels import native
+from fastlic.runtime.entropy.passes import Pass
+from fastlic.runtime.entropy.tables import MAX_COMPONENTS, WINDOWS, MixtureTables, RowTables
+
+GLLMM = ("normal", "laplace", "logistic")
+SCALES = np.geomspace(0.11, 128.0, 64)
+UNIT = 64  # scale index per unit of the pre-softplus value
+CDFS: dict[str, tuple[float, float, Callable[[float], float]]] = {
+    # family: last t of the table, t of the window's edge, F(t)
+    "normal": (6.0, 4.0, lambda t: 0.5 * math.erfc(-t / math.sqrt(2))),
+    "laplace": (14.0, 8.0, lambda t: 1 - 0.5 * math.exp(-t)),
+    "logistic": (14.0, 8.0, lambda t: 1 / (1 + math.exp(-t))),
+}
+
+
+def mixture_tables(
+    families: tuple[str, ...] = GLLMM, components: int = 3, skip_threshold: int = 65472
+) -> MixtureTables:
+    """Tables of 64 log-spaced scales; the scale index is the pre-softplus value of scale - 0.11."""
+    edges = np.sqrt(SCALES[1:] * SCALES[:-1]) - 0.11
+    thresholds = np.round(UNIT * np.log(np.expm1(edges))).astype(np.int16)
+    inverse_scale, tail, half_cdf = [], [], []
+    for family in families:
+        end, reach, cdf = CDFS[family]
+        steps = [min(32767, round(65536 * (cdf(i * end / 512) - 0.5))) for i in range(513)]
+        half_cdf.append([*steps, steps[-1]])
+        inverse_scale.append(np.round(2**20 * 512 / end / (32 * SCALES)))
+        tail.append(np.ceil(32 * reach * SCALES))
+    return MixtureTables(
+        families=families,
+        components=components,
+        skip_threshold=skip_threshold,
+        exponential=np.round(65535 * np.exp(-np.arange(256) / 16)).astype(np.uint16),
+        thresholds=np.tile(thresholds, (len(families), 1)),
+        inverse_scale=np.array(inverse_scale, np.uint32),
+        tail=np.array(tail, np.int32),
+        half_cdf=np.array(half_cdf, np.uint16),
+    )
+
+
+def row_tables(rng: np.random.Generator, rows: int) -> RowTables:
+    """Random rows of all widths."""
+    window = rng.choice(WINDOWS, rows).astype(np.int16)
+    cdf = np.full((rows, 513), 65536, np.int32)
+    for row, width in enumerate(window):
+        cdf[row, 0] = 0
+        cdf[row, 1:width] = 1 + np.sort(rng.choice(65535, width - 1, replace=False))
+    return RowTables(cdf, window, rng.integers(-300, 300, rows).astype(np.int16))
+
+
+def random_parameters(
+    rng: np.random.Generator, shape: tuple[int, ...], tables: MixtureTables, wild: bool
+) -> np.ndarray:
+    """int16 (*shape, P): plausible logits, means and scales, or anything that int16 holds."""
+    if wild:
+        bounds = np.iinfo(np.int16)
+        return rng.integers(bounds.min, bounds.max, (*shape, tables.parameter_count), np.int16, endpoint=True)
+    families, count = len(tables.families), len(tables.families) * tables.components
+    logits = rng.normal(0, 40, (*shape, count))
+    means = rng.normal(0, 100, (*shape, 1)) + rng.normal(0, 20, (*shape, count))
+    scales = rng.normal(-60, 120, (*shape, 1)) + rng.normal(0, 40, (*shape, count))
+    family_logits = rng.normal(0, 30, (*shape, families if families > 1 else 0))
+    return np.round(np.concatenate([logits, means, scales, family_logits], axis=-1)).astype(np.int16)
+
+
+def random_values(rng: np.random.Generator, shape: tuple[int, int, int], extreme: float) -> np.ndarray:
+    """int16 latents, a share of them anywhere in the allowed range and a little beyond."""
+    values = np.round(rng.laplace(0, 3, shape))
+    anywhere = rng.integers(-16400, 16401, shape)
+    return np.where(rng.random(shape) < extreme, anywhere, values).astype(np.int16)
+
+
+def random_pass(seed: int) -> tuple[Pass, np.ndarray]:
+    """One pass of any kind and its values, small enough for the slow reader."""
+    rng = np.random.default_rng(seed)
+    channels, height, width = (int(n) for n in rng.integers((1, 0, 1), (7, 5, 6)))
+    shape = (channels, height, width)
+    active = rng.random(channels) < 0.7 if rng.random() < 0.5 else None
+    values = random_values(rng, shape, extreme=rng.choice([0.0, 0.02, 1.0]))
+    kind = rng.integers(0, 8)
+    if kind == 0:
+        return Pass(row_tables(rng, channels + 2), None, shape, active), values
+    if kind == 1:
+        rows = rng.integers(0, 9, (height, width, channels)).astype(np.int16)
+        return Pass(row_tables(rng, 9), rows, shape, active), values
+    families = tuple(rng.permutation(GLLMM)[: rng.integers(1, 4)].tolist())
+    components = int(rng.integers(1, MAX_COMPONENTS // len(families) + 1)) if kind == 2 else int(rng.integers(1, 4))
+    tables = mixture_tables(families, components, skip_threshold=int(rng.choice([65472, 65536, 30000, 1])))
+    parameters = random_parameters(rng, (height, width, channels), tables, wild=bool(rng.random() < 0.3))
+    return Pass(tables, parameters, shape, active), values
+
+
+@pytest.fixture(scope="session")
+def tables_of() -> Callable[..., MixtureTables]:
+    """Makes `MixtureTables`: see `mixture_tables`."""
+    return mixture_tables
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[..., RowTables]:
+    """Makes `RowTables`: see `row_tables`."""
+    return row_tables
+
+
+@pytest.fixture(scope="session")
+def parameters_of() -> Callable[..., np.ndarray]:
+    """Makes parameters: see `random_parameters`."""
+    return random_parameters
+
+
+@pytest.fixture(scope="session")
+def pass_of() -> Callable[[int], tuple[Pass, np.ndarray]]:
+    """Makes a pass from a seed: see `random_pass`."""
+    return random_pass
+
+
+@pytest.fixture(scope="session")
+def plain_pass() -> tuple[Pass, np.ndarray]:
+    """A mixture pass of 8 x 8 x 8 coded elements and its values, about 1,500 bits."""
+    rng = np.random.default_rng(5)
+    tables = mixture_tables(skip_threshold=65536)
+    pass_ = Pass(tables, random_parameters(rng, (8, 8, 8), tables, wild=False), (8, 8, 8))
+    return pass_, random_values(rng, (8, 8, 8), extreme=0.01)
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Skips where the native module was not built; `make test` builds it."""
+    if not native.available():
+        pytest.skip("the native module was not built")

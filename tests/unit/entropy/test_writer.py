@@ -1,0 +1,116 @@
+"""The writer: bytes, what it says a reader will see, and its estimate of bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastlic.runtime.entropy.passes import Pass, share
+from fastlic.runtime.entropy.writer import StreamWriter
+
+PassOf = Callable[[int], tuple[Pass, np.ndarray]]
+
+
+@pytest.mark.usefixtures("built")
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3), st.integers(1, 64))
+@settings(max_examples=100, deadline=None)
+def test_finish_native_and_numpy_intervals_give_the_same_bytes(pass_of: PassOf, seeds: list[int], streams: int) -> None:
+    writers = [StreamWriter(use_native=use_native) for use_native in (True, False)]
+    for pass_, values in map(pass_of, seeds):
+        seen = [writer.code(pass_, values) for writer in writers]
+        np.testing.assert_array_equal(seen[0], seen[1])
+
+    assert writers[0].finish(streams) == writers[1].finish(streams)
+
+
+def test_code_inactive_channels_become_zero_and_cost_nothing(tables_of: Callable) -> None:
+    tables = tables_of(("normal",), 3)
+    writer = StreamWriter()
+    pass_ = Pass(tables, np.zeros((4, 4, 2, 9), np.int16), (2, 4, 4), np.zeros(2, np.bool_))
+
+    seen = writer.code(pass_, np.full((2, 4, 4), 7, np.int16))
+
+    assert not seen.any()
+    assert writer.bits() == 0
+    assert writer.finish() == [b""]
+
+
+def test_code_certain_elements_are_substituted_and_cost_nothing(tables_of: Callable) -> None:
+    tables = tables_of(("normal",), 1)
+    parameters = np.broadcast_to(np.array([0, 5 * 32, -2000], np.int16), (4, 4, 2, 3))
+    writer = StreamWriter()
+
+    seen = writer.code(Pass(tables, parameters, (2, 4, 4)), np.full((2, 4, 4), 7, np.int16))
+
+    assert (seen == 5).all()
+    assert writer.finish() == [b""]
+
+
+def test_code_threshold_of_everything_skips_nothing(tables_of: Callable) -> None:
+    tables = tables_of(("normal",), 1, skip_threshold=65536)
+    parameters = np.broadcast_to(np.array([0, 5 * 32, -2000], np.int16), (4, 4, 2, 3))
+    values = np.full((2, 4, 4), 7, np.int16)
+    writer = StreamWriter()
+
+    np.testing.assert_array_equal(writer.code(Pass(tables, parameters, (2, 4, 4)), values), values)
+    assert writer.bits() > 32 * 15
+
+
+def test_code_values_beyond_the_range_are_clamped(tables_of: Callable) -> None:
+    tables = tables_of(("normal",), 1)
+    values = np.array([[[-32768, 32767]]], np.int16)
+
+    seen = StreamWriter().code(Pass(tables, np.zeros((1, 2, 1, 3), np.int16), (1, 1, 2)), values)
+
+    assert seen.tolist() == [[[-16383, 16383]]]
+
+
+@pytest.mark.parametrize("values", [np.zeros((2, 4, 4), np.int32), np.zeros((2, 4, 3), np.int16)])
+def test_code_values_of_other_type_or_shape_raise(tables_of: Callable, values: np.ndarray) -> None:
+    pass_ = Pass(tables_of(("normal",), 1), np.zeros((4, 4, 2, 3), np.int16), (2, 4, 4))
+
+    with pytest.raises(ValueError, match="values"):
+        StreamWriter().code(pass_, values)
+
+
+def test_bits_many_passes_are_the_size_of_the_streams(pass_of: PassOf) -> None:
+    writer = StreamWriter()
+    for seed in range(40):
+        writer.code(*pass_of(seed))
+
+    (stream,) = writer.finish(1)
+
+    assert writer.bits() == pytest.approx(sum(writer.pass_bits()))
+    assert writer.bits() > 10_000
+    assert abs(8 * len(stream) - writer.bits()) < 80
+
+
+def test_finish_streams_are_about_ten_kilobytes(
+    tables_of: Callable, parameters_of: Callable, rng: np.random.Generator
+) -> None:
+    tables = tables_of(("normal",), 3)
+    parameters = parameters_of(rng, (32, 32, 64), tables, False)
+    writer = StreamWriter()
+    writer.code(Pass(tables, parameters, (64, 32, 32)), rng.integers(-99, 99, (64, 32, 32)).astype(np.int16))
+
+    streams = writer.finish()
+
+    assert len(streams) > 3
+    assert all(7_000 < len(stream) < 14_000 for stream in streams)
+
+
+@pytest.mark.parametrize("count", [0, 65, -1])
+def test_finish_stream_count_out_of_range_raises(count: int) -> None:
+    with pytest.raises(ValueError, match="stream_count"):
+        StreamWriter().finish(count)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 64))
+def test_share_of_all_streams_is_every_element_once(count: int, streams: int) -> None:
+    shares = [share(count, s, streams) for s in range(streams)]
+
+    assert [n for part in shares for n in range(part.start, part.stop)] == list(range(count))
