@@ -1,0 +1,208 @@
+"""The fast decoders against the plain one, which was written from docs/format.md alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_student
+from conformance.plain_container import Refused, fingerprint_of, read_bundle, read_file
+from conformance.plain_decoder import Evaluate, Mixture, RangeDecoder, Table, decode, decode_pass
+
+from fastlic.errors import CorruptedStream
+from fastlic.kernels import native
+from fastlic.runtime import engines
+from fastlic.runtime.bundle import Bundle, shipped
+from fastlic.runtime.codec import Decoder, Encoder
+from fastlic.runtime.entropy.passes import Pass
+from fastlic.runtime.entropy.reader import Backend, open_reader
+from fastlic.runtime.entropy.tables import MixtureTables, RowTables
+from fastlic.runtime.entropy.writer import StreamWriter
+
+BACKENDS = [
+    "constriction",
+    pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="not built")),
+]
+
+
+def random_passes(rng: np.random.Generator, count: int) -> list[tuple[Pass, np.ndarray]]:
+    """Passes of every kind with values near and far from what their distributions expect."""
+    return [_random_table_pass(rng) if rng.random() < 0.3 else _random_mixture_pass(rng) for _ in range(count)]
+
+
+def _random_table_pass(rng: np.random.Generator) -> tuple[Pass, np.ndarray]:
+    C, h, w = rng.integers(1, 5, 3).tolist()
+    widths = tuple(rng.choice([8, 16, 32, 64, 128, 256, 512], C).tolist())
+    rows = rng.integers(0, C, (h, w, C)).astype(np.int16) if rng.random() < 0.5 else None
+    tables = RowTables(**tiny_student.row_tables(widths))
+    return Pass(tables, rows, (C, h, w), _random_active(rng, C)), _random_values(rng, (C, h, w))
+
+
+def _random_mixture_pass(rng: np.random.Generator) -> tuple[Pass, np.ndarray]:
+    C, h, w = rng.integers(1, 5, 3).tolist()
+    families = tuple(rng.permutation(tiny_student.FAMILIES)[: rng.integers(1, 4)].tolist())
+    components = int(rng.integers(1, 4))
+    tables = MixtureTables(
+        families=families,
+        components=components,
+        skip_threshold=int(rng.choice([1, 30000, 60000, 65472, 65536])),
+        **tiny_student.mixture_tables(families),
+    )
+    K = len(families) * components
+    wild = rng.random() < 0.3
+    spread = np.concatenate([[60] * K, [300] * K, [260] * K, [60] * len(families)])[: tables.parameter_count]
+    drawn = rng.normal(0, spread, (h, w, C, tables.parameter_count)).round()
+    extreme = rng.integers(-32768, 32768, drawn.shape)
+    parameters = (extreme if wild else drawn).astype(np.int16)
+    return Pass(tables, parameters, (C, h, w), _random_active(rng, C)), _random_values(rng, (C, h, w))
+
+
+def _random_active(rng: np.random.Generator, channels: int) -> np.ndarray | None:
+    return rng.random(channels) < 0.7 if rng.random() < 0.5 else None
+
+
+def _random_values(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    far = rng.random(shape) < rng.choice([0.0, 0.1, 1.0])
+    return np.where(far, rng.integers(-16383, 16384, shape), rng.laplace(0, 4, shape).round()).astype(np.int16)
+
+
+def plain_values(pass_: Pass, streams: list[RangeDecoder]) -> np.ndarray:
+    """The pass as the plain decoder reads it, int16 (C', h, w')."""
+    tables = pass_.distribution
+    plain: Table | Mixture
+    if isinstance(tables, RowTables):
+        plain = Table(tables.cdf.tolist(), tables.window.tolist(), tables.low.tolist())
+    else:
+        names = ("exponential", "thresholds", "inverse_scale", "tail", "half_cdf")
+        lists = (getattr(tables, name).tolist() for name in names)
+        plain = Mixture(len(tables.families), tables.components, tables.skip_threshold, *lists)
+    windows = {
+        (c, r, j): plain.window(c, None if pass_.parameters is None else pass_.parameters[r, j, c].tolist())
+        for c, r, j in np.ndindex(pass_.shape)
+        if pass_.active is None or pass_.active[c]
+    }
+    values = np.zeros(pass_.shape, np.int16)
+    for element, value in decode_pass(streams, windows, plain.skip_threshold).items():
+        values[element] = value
+    return values
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_passes_all_readers_agree_with_the_plain_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    passes = random_passes(rng, count=3)
+    writer = StreamWriter()
+    written = [writer.code(pass_, values) for pass_, values in passes]
+    data = writer.finish(int(rng.choice([1, 2, 3, 7, 64])))
+
+    streams = [RangeDecoder(stream) for stream in data]
+    plain = [plain_values(pass_, streams) for pass_, _ in passes]
+    for stream in streams:
+        stream.check_end()
+
+    for expected, got in zip(written, plain, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", range(40))
+def test_random_words_give_the_symbols_and_the_verdict_of_the_plain_decoder(seed: int, backend: str) -> None:
+    rng = np.random.default_rng(1000 + seed)
+    ((pass_, _),) = random_passes(rng, count=1)
+    data = rng.integers(0, 256, 4 * int(rng.integers(0, 9)), np.uint8).tobytes()
+
+    assert fast_outcome(pass_, data, backend) == plain_outcome(pass_, data)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bit_flips_of_a_stream_give_the_symbols_and_the_verdict_of_the_plain_decoder(backend: str) -> None:
+    """Above all in the last words: a seal check that misses one form would accept a file that no writer wrote."""
+    rng = np.random.default_rng(3)
+    pass_, values = next((p, v) for p, v in random_passes(rng, 100) if p.active is None and v.size > 40)
+    writer = StreamWriter()
+    writer.code(pass_, values)
+    (data,) = writer.finish(1)
+    assert len(data) >= 16
+
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert fast_outcome(pass_, bytes(flipped), backend) == plain_outcome(pass_, bytes(flipped)), f"bit {bit}"
+    for words in (data[:-4], data + bytes(4)):
+        assert fast_outcome(pass_, words, backend) == plain_outcome(pass_, words)
+    assert fast_outcome(pass_, data, backend)[1] == "accepted"
+
+
+def plain_outcome(pass_: Pass, data: bytes) -> tuple[list[int], str]:
+    stream = RangeDecoder(data)
+    return outcome(lambda: plain_values(pass_, [stream]), stream.check_end)
+
+
+def fast_outcome(pass_: Pass, data: bytes, backend: Backend) -> tuple[list[int], str]:
+    reader = open_reader([data], backend=backend)
+    return outcome(lambda: reader.code(pass_), reader.finish)
+
+
+def outcome(code: Callable[[], np.ndarray], finish: Callable[[], None]) -> tuple[list[int], str]:
+    """The symbols (none if a rule broke on the way), and whether the stream was accepted at its end."""
+    symbols: list[int] = []
+    try:
+        symbols = code().ravel().tolist()
+        finish()
+    except (Refused, CorruptedStream):
+        return symbols, "refused"
+    return symbols, "accepted"
+
+
+def evaluate_with(bundle: Bundle) -> Evaluate:
+    """The bundle's graphs in ONNX Runtime, as the plain decoder calls them."""
+    engine = engines.create("ort-cpu", threads=1)
+    graphs = {
+        name: engine.load(bundle.member(spec.file), name, spec.exact)
+        for name, spec in bundle.manifest.graphs.items()
+        if spec.exact
+    }
+    return lambda name, inputs: graphs[name](inputs)
+
+
+def assert_plain_decoder_agrees(bundle_data: bytes, image: np.ndarray, stream_count: int) -> None:
+    """Encode; then decode twice, and compare header fields, metadata and every symbol."""
+    manifest, entries = read_bundle(bundle_data)
+    with Bundle(bundle_data) as bundle, Encoder(bundle_data, threads=1) as encoder:
+        assert fingerprint_of(manifest) == bundle.fingerprint
+        data = encoder.encode(image, metadata={"exif": b"Exif\0\0"}, stream_count=stream_count)
+        tiles = list(decode(data, manifest, entries, evaluate_with(bundle)))
+    parsed = read_file(data, manifest)
+    assert (parsed.height, parsed.width) == image.shape[:2]
+    assert parsed.metadata == {2: b"Exif\0\0"}
+    for entropy in ("constriction", "native") if native.available() else ("constriction",):
+        with Decoder(bundle_data, threads=1, entropy=entropy) as decoder:
+            fast, grid = decoder.decode_latents(data)
+        for box, tile in zip(grid, tiles, strict=True):
+            rows, columns = box.scaled(16).slices
+            np.testing.assert_array_equal(fast["y"][:, rows, columns], tile["y"])
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (1, 1), (70, 200)])
+def test_tiny_student_plain_decoder_reads_the_same_symbols(height: int, width: int) -> None:
+    image = tiny_student.picture(height, width)
+
+    assert_plain_decoder_agrees(tiny_student.bundle_bytes(), image, stream_count=3)
+
+
+def test_tiny_student_several_tiles_plain_decoder_reads_the_same_symbols(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastlic.runtime.tiles.TARGET_EDGE", 64)
+
+    assert_plain_decoder_agrees(tiny_student.bundle_bytes(), tiny_student.picture(100, 150), stream_count=2)
+
+
+@pytest.mark.parametrize(("top", "left", "height", "width"), [(200, 300, 64, 64), (100, 500, 64, 128)])
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_shipped_student_plain_decoder_reads_the_same_symbols(
+    path: Path, kodim23: np.ndarray, top: int, left: int, height: int, width: int
+) -> None:
+    crop = kodim23[top : top + height, left : left + width]
+
+    assert_plain_decoder_agrees(path.read_bytes(), crop, stream_count=2)
