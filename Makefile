@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 PICTURE ?= tests/data/kodim23.png
 TESTS ?= tests
 
-BIN = $(VENV)/bin
+BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/include/fastlic/*.h)
 
@@ -25,7 +25,7 @@ test: $(VENV)/dev-ready ## every test; TESTS=tests/unit for a part
 lint: $(VENV)/dev-ready build/typing/fastlic
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
+	cd build/typing && $(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
 
 format: $(VENV)/dev-ready
 	$(BIN)/ruff check --fix .

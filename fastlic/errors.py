@@ -56,6 +56,14 @@ class PictureError(FastlicError):
     """A picture cannot be read or is of a kind that would lose something silently."""
 
 
+class OutputExists(FastlicError):
+    """A file would be replaced and nobody asked for that."""
+
+
+class DependencyMissing(FastlicError):
+    """An optional dependency is not installed; the message names the extra."""
+
+
 class CheckpointError(FastlicError):
     """A checkpoint or its configuration cannot be exported."""
 

@@ -56,7 +56,7 @@ def check_vectors(source: str, engine: str, reader: str, *, threads: int | None 
             for vector in bundle.manifest.conformance:
                 data = bundle.member(vector.lic)
                 decoder.decode_latents(data)
-                if _symbol_crcs(data, bundle) != vector.symbol_crc:
+                if symbol_crcs(data, bundle) != vector.symbol_crc:
                     return Finding(check, f"{vector.lic}: the manifest has other symbol checksums than the file")
             return Finding(check)
     except FastlicError as error:
@@ -97,8 +97,15 @@ def check_file(source: str, bundle: str | None, engine: str, *, threads: int | N
     return Finding("symbols")
 
 
-def _symbol_crcs(data: bytes, bundle: Bundle) -> tuple[int, ...]:
-    """The checksums in a file that was found to decode to them."""
+def symbol_crcs(data: bytes, bundle: Bundle) -> tuple[int, ...]:
+    """What a vector's `symbol_crc` says about a file: the checksum of each tile, as the file has it.
+
+    Args:
+        data: a `.lic` file written with `bundle`.
+
+    Raises:
+        BitstreamError: the file is damaged.
+    """
     header = bitstream.probe(data)
     grid = header.grid(bundle.manifest.multiple)
     return tuple(tile.symbol_crc for tile in bitstream.read_tiles(data, header, grid, bundle.manifest.mapped, Limits()))

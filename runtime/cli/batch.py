@@ -13,15 +13,11 @@ from pathlib import Path
 
 import typer
 
-from fastlic.errors import FastlicError
+from fastlic.errors import FastlicError, OutputExists
 from fastlic.runtime.cli.console import Record, complain, describe_error, print_fields, print_json
 from fastlic.runtime.files import write_atomically
 
 STANDARD = "-"
-
-
-class OutputExists(FastlicError):
-    """A file would be replaced and nobody asked for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +31,11 @@ class Job:
     def name(self) -> str:
         """What messages call the input."""
         return "standard input" if self.source is None else str(self.source)
+
+    @property
+    def target_name(self) -> str:
+        """What reports call the output."""
+        return "standard output" if self.target is None else str(self.target)
 
     def read(self) -> bytes:
         """The input's content."""

@@ -46,11 +46,11 @@ def command(
             metadata = read_metadata(data, probe(data), decoder.limits)
             for lost in pictures.lost_metadata(metadata, wanted):
                 note(f"{job.name}: a {wanted} file has no room for {lost.upper()} data: left out")
-            job.write(pictures.to_bytes(pixels, metadata, wanted, name=str(job.target)))
+            job.write(pictures.to_bytes(pixels, metadata, wanted, name=job.target_name))
             height, width = pixels.shape[:2]
             return {
                 "source": job.name,
-                "target": str(job.target),
+                "target": job.target_name,
                 "width": width,
                 "height": height,
                 "engine": decoder.engine_info.name,

@@ -38,7 +38,7 @@ def command(
             height, width = picture.pixels.shape[:2]
             return {
                 "source": job.name,
-                "target": str(job.target),
+                "target": job.target_name,
                 "width": width,
                 "height": height,
                 "bytes": len(data),

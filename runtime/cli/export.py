@@ -8,13 +8,9 @@ from typing import Annotated
 
 import typer
 
-from fastlic.errors import FastlicError
+from fastlic.errors import DependencyMissing
 from fastlic.runtime.cli import options
 from fastlic.runtime.cli.console import note, print_json
-
-
-class ExportNotInstalled(FastlicError):
-    """What export needs is not installed."""
 
 
 def command(
@@ -33,7 +29,7 @@ def command(
     except ModuleNotFoundError as missing:
         if str(missing.name).startswith("fastlic"):
             raise
-        raise ExportNotInstalled(
+        raise DependencyMissing(
             f"export needs {missing.name}, which is not installed. Install it: pip install 'fastlic[export]'."
         ) from None
     report = convert(checkpoint, output, configuration=configuration, calibration=calibration, progress=note)
