@@ -15,41 +15,41 @@ constexpr uint8_t kInactive = 255;
 static_assert(kWindowClasses <= kSkipped, "classes and kinds share a byte");
 
 // Parameters to records for rows [first, last) of the array; kinds and keys are in the order of the parameters.
-void prepare_mixture_rows(const MixtureTables& tables, const Layout& layout, const int16_t* parameters, int first,
-                          int last, unsigned char* records, uint8_t* kinds, uint32_t* keys) {
+template <class Counts>
+void prepare_mixture_rows(const MixtureTables& tables, const Counts& counts, const Layout& layout,
+                          const int16_t* parameters, int first, int last, Scratch& scratch) {
     const MixtureView view = tables.view();
     const uint8_t* levels = tables.levels.data();
     const auto level = [levels](int family, int16_t x) {
         return static_cast<int>(levels[(static_cast<size_t>(family) << 16) + static_cast<uint16_t>(x)]);
     };
-    const int stride = tables.parameter_count();
+    const size_t stride = static_cast<size_t>(tables.parameter_count());
     const size_t channels = static_cast<size_t>(layout.channels);
     const size_t row_size = static_cast<size_t>(layout.width) * channels;
-    const size_t begin = static_cast<size_t>(first) * row_size;
     const size_t end = static_cast<size_t>(last) * row_size;
-    size_t at = begin * record_bytes(tables.families * tables.components);
-    for (size_t element = begin, channel = 0; element < end;
-         ++element, channel = channel + 1 == channels ? 0 : channel + 1) {
+    size_t channel = 0;
+    size_t element = static_cast<size_t>(first) * row_size;
+    size_t at = element * record_bytes(tables.families * tables.components);
+    for (; element < end; ++element, channel = channel + 1 == channels ? 0 : channel + 1) {
         if (layout.active && !layout.active[channel]) {
-            kinds[element] = kInactive;
+            scratch.kinds[element] = kInactive;
             continue;
         }
         // The next element's record overwrites this one unless it is coded.
-        auto* components = reinterpret_cast<Component*>(records + at + sizeof(RecordHead));
-        const Shape shape = mixture_shape(view, parameters + element * static_cast<size_t>(stride), components, level);
-        const int middle = window_width(shape.window) / 2;
-        const uint32_t left = mixture_cdf(view.half_cdf, components, shape.live, shape.window, middle);
-        const uint32_t right = mixture_cdf(view.half_cdf, components, shape.live, shape.window, middle + 1);
+        unsigned char* record = scratch.records.get() + at;
+        auto* components = reinterpret_cast<Component*>(record + sizeof(RecordHead));
+        const Shape shape = mixture_shape(view, counts, parameters + element * stride, components, level);
+        uint32_t left = 0;
+        uint32_t right = 0;
+        mixture_middle(view.half_cdf, components, shape, left, right);
         if (right - left >= tables.skip_threshold) {
-            kinds[element] = kSkipped;
-            keys[element] = static_cast<uint32_t>(shape.centre);
+            scratch.kinds[element] = kSkipped;
+            scratch.keys[element] = static_cast<uint32_t>(shape.centre);
             continue;
         }
-        new (records + at)
-            RecordHead{static_cast<int16_t>(shape.centre), static_cast<uint8_t>(shape.window),
-                       static_cast<uint8_t>(shape.live), static_cast<uint16_t>(left), static_cast<uint16_t>(right)};
-        kinds[element] = static_cast<uint8_t>(shape.window);
-        keys[element] = static_cast<uint32_t>(at / kRecordUnit);
+        new (record) RecordHead{shape, static_cast<uint16_t>(left), static_cast<uint16_t>(right)};
+        scratch.kinds[element] = shape.window;
+        scratch.keys[element] = static_cast<uint32_t>(at / kRecordUnit);
         at += record_bytes(shape.live);
     }
 }
@@ -91,16 +91,24 @@ MixtureElements prepare_mixture(const MixtureTables& tables, const Layout& layou
                                 int threads, Scratch& scratch, int16_t* values) {
     const size_t bytes_each = record_bytes(tables.families * tables.components);
     reserve_elements(layout, bytes_each);
-    unsigned char* records = scratch.reserve_records(layout.size() * bytes_each);
+    scratch.reserve_records(layout.size() * bytes_each);
     scratch.kinds.resize(layout.size());
     scratch.keys.resize(layout.size());
     const int blocks = threads < layout.height ? threads : layout.height;
     parallel_for(threads, blocks, [&](int block) {
-        prepare_mixture_rows(tables, layout, parameters, layout.height * block / blocks,
-                             layout.height * (block + 1) / blocks, records, scratch.kinds.data(), scratch.keys.data());
+        const int first = layout.height * block / blocks;
+        const int last = layout.height * (block + 1) / blocks;
+        if (tables.families == 3 && tables.components == 3) {  // the usual mixtures, unrolled
+            prepare_mixture_rows(tables, FixedCounts<3, 3>(), layout, parameters, first, last, scratch);
+        } else if (tables.families == 1 && tables.components == 3) {
+            prepare_mixture_rows(tables, FixedCounts<1, 3>(), layout, parameters, first, last, scratch);
+        } else {
+            const Counts counts{tables.families, tables.components};
+            prepare_mixture_rows(tables, counts, layout, parameters, first, last, scratch);
+        }
     });
     order_elements(layout, scratch, values);
-    return {records, tables.half_cdf.data()};
+    return {scratch.records.get(), tables.half_cdf.data()};
 }
 
 RowElements prepare_rows(const RowTables& tables, const Layout& layout, const int16_t* rows, Scratch& scratch,

@@ -36,21 +36,18 @@ struct Scratch {
     std::vector<uint32_t> keys;
     std::vector<Coded> coded;
 
-    unsigned char* reserve_records(size_t bytes) {
+    void reserve_records(size_t bytes) {
         if (bytes > capacity) {
             records.reset(new unsigned char[bytes]);  // not set to zero: most is never touched
             capacity = bytes;
         }
-        return records.get();
     }
 };
 
 // What precedes the components of an element in Scratch::records. Records start at multiples of 4 bytes; keys count
 // those.
 struct RecordHead {
-    int16_t centre;
-    uint8_t window;
-    uint8_t live;
+    Shape shape;
     uint16_t left;   // C(W / 2), at most 65534
     uint16_t right;  // C(W / 2 + 1)
 };
@@ -68,11 +65,11 @@ struct MixtureElement {
     const Component* components;
     const uint16_t* half_cdf;
 
-    int width() const { return window_width(head.window); }
-    int low() const { return head.centre - width() / 2; }
+    int width() const { return window_width(head.shape.window); }
+    int low() const { return head.shape.centre - width() / 2; }
     uint32_t left() const { return head.left; }
     uint32_t right() const { return head.right; }
-    uint32_t operator()(int j) const { return mixture_cdf(half_cdf, components, head.live, head.window, j); }
+    uint32_t operator()(int j) const { return mixture_cdf(half_cdf, components, head.shape, j); }
 };
 
 struct RowElement {

@@ -36,8 +36,7 @@ struct MixtureTables {
     }
 
     MixtureView view() const {
-        return {families,    components,     exponential.data(), thresholds.data(), inverse_scale.data(),
-                tail.data(), half_cdf.data()};
+        return {exponential.data(), thresholds.data(), inverse_scale.data(), tail.data(), half_cdf.data()};
     }
 };
 

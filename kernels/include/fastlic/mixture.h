@@ -38,13 +38,22 @@ constexpr int kMaxValue = 16383;  // of a coded element, either sign
 
 // The tables of one distribution, as pointers so that they may lie anywhere.
 struct MixtureView {
-    int families;
-    int components;                 // of each family
     const uint16_t* exponential;    // [256]
     const int16_t* thresholds;      // [families][63], ascending
     const uint32_t* inverse_scale;  // [families][64], Q12 steps of half_cdf (Q8) per 1/32
     const int32_t* tail;            // [families][64], Q5, 0 to kMaxTail
     const uint16_t* half_cdf;       // [families][514], Q16, 0 to 32767
+};
+
+// How many families and how many components each: values, or constants where the compiler is to unroll.
+struct Counts {
+    int families;
+    int components;
+};
+template <int Families, int Components>
+struct FixedCounts {
+    static constexpr int families = Families;
+    static constexpr int components = Components;
 };
 
 // One component of positive weight, seen from the centre of its element.
@@ -87,24 +96,26 @@ FASTLIC_HD uint32_t exact_share(uint32_t e, uint64_t scaled, uint64_t denominato
 //
 // Bounds: S_f <= 16 * 65535 < 2^20 and G <= 3 * 65535 < 2^18, so G * S_f < 2^38; g_f * 2^15 < 2^31, so its shift by 32
 // stays below 2^63. S_f and G are positive because exponential[0] is.
-FASTLIC_HD int mixture_weights(const MixtureView& tables, const int16_t* parameters, uint16_t* weights) {
-    const int n = tables.components;
-    const int count = tables.families * n;
+template <class Counts>
+FASTLIC_HD int mixture_weights(const MixtureView& tables, const Counts& counts, const int16_t* parameters,
+                               uint16_t* weights) {
+    const int n = counts.components;
+    const int count = counts.families * n;
     const int16_t* family_logits = parameters + 3 * count;
     uint32_t shares[kMaxFamilies] = {1, 1, 1};
     uint32_t share_sum = 1;
-    if (tables.families > 1) {
+    if (counts.families > 1) {
         int largest = family_logits[0];
-        for (int f = 1; f < tables.families; ++f) largest = family_logits[f] > largest ? family_logits[f] : largest;
+        for (int f = 1; f < counts.families; ++f) largest = family_logits[f] > largest ? family_logits[f] : largest;
         share_sum = 0;
-        for (int f = 0; f < tables.families; ++f) {
+        for (int f = 0; f < counts.families; ++f) {
             shares[f] = exponential(tables.exponential, largest, family_logits[f]);
             share_sum += shares[f];
         }
     }
     uint32_t sum = 0;
     int heaviest = 0;
-    for (int f = 0; f < tables.families; ++f) {
+    for (int f = 0; f < counts.families; ++f) {
         const int16_t* logits = parameters + f * n;
         uint16_t* out = weights + f * n;
         int largest = logits[0];
@@ -137,62 +148,83 @@ FASTLIC_HD int window_class(int32_t reach) {
 
 // An element before its components are looked at again and again. `components` holds `live` entries.
 struct Shape {
-    int centre;  // -1024 to 1024
-    int window;
-    int live;
+    int16_t centre;  // -1024 to 1024
+    uint8_t window;  // class
+    uint8_t live;
 };
 
 // Everything an element's frequencies depend on; components of weight 0 are left out. `level` gives the scale level of
 // (family, scale index): scale_level, or a table of it.
 //
 // Bounds: |mean| <= 2^15 and |32 * centre| <= 2^15, so offset < 2^17 and reach <= 2^16 + 2^20: int32 holds them.
-template <class Level>
-FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const int16_t* parameters, Component* components,
-                               const Level& level) {
+template <class Counts, class Level>
+FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const Counts& counts, const int16_t* parameters,
+                               Component* components, const Level& level) {
     static_assert(kMaxTail <= (1 << 20), "reach is summed in int32");
-    const int n = tables.components;
-    const int count = tables.families * n;
+    const int n = counts.components;
+    const int count = counts.families * n;
     uint16_t weights[kMaxComponents];
-    const int heaviest = mixture_weights(tables, parameters, weights);
+    const int heaviest = mixture_weights(tables, counts, parameters, weights);
     const int16_t* means = parameters + count;
     const int16_t* scales = means + count;
-    Shape shape{(means[heaviest] + 16) >> 5, 0, 0};
+    const int centre = (means[heaviest] + 16) >> 5;
+    int live = 0;
     int32_t reach = 0;
-    for (int f = 0, k = 0; f < tables.families; ++f) {
+    for (int f = 0, k = 0; f < counts.families; ++f) {
         for (int last = k + n; k < last; ++k) {
             if (weights[k] == 0) continue;
             const int entry = f * kLevels + level(f, scales[k]);
-            const int32_t distance = 32 * shape.centre - means[k];
+            const int32_t distance = 32 * centre - means[k];
             const int32_t needed = (distance < 0 ? -distance : distance) + tables.tail[entry];
             reach = needed > reach ? needed : reach;
-            components[shape.live++] = {tables.inverse_scale[entry], distance - 16, weights[k],
-                                        static_cast<uint16_t>(f * kHalfCdfEntries)};
+            components[live++] = {tables.inverse_scale[entry], distance - 16, weights[k],
+                                  static_cast<uint16_t>(f * kHalfCdfEntries)};
         }
     }
-    shape.window = window_class(reach);
-    return shape;
+    return {static_cast<int16_t>(centre), static_cast<uint8_t>(window_class(reach)), static_cast<uint8_t>(live)};
+}
+
+// Weight times distribution function less one half, Q31, at distance d (Q5) from the mean.
+//
+// Bounds: |d| <= 2^17 + 2^13 and inverse_scale < 2^32, so the product is below 2^50. half <= 32767 and weight <= 2^15.
+FASTLIC_HD int32_t weighted_half(const uint16_t* half_cdf, const Component& component, int32_t d) {
+    const uint32_t distance = static_cast<uint32_t>(d < 0 ? -d : d);
+    const uint64_t wide = (static_cast<uint64_t>(distance) * component.inverse_scale) >> 12;
+    const uint32_t u = wide < (kSteps << 8) ? static_cast<uint32_t>(wide) : (kSteps << 8);
+    const uint16_t* h = half_cdf + component.half_cdf + (u >> 8);
+    const int32_t half = h[0] + (((h[1] - h[0]) * static_cast<int32_t>(u & 255)) >> 8);
+    return component.weight * (d < 0 ? -half : half);
+}
+
+// C(j) from the sum of weighted_half over the components.
+//
+// Bounds: the weights sum to 2^15, so |sum| < 2^30 and F is in [1, 65535]. F * (2^16 - W) < 2^32: uint32 never wraps.
+// Rising: half never falls with |d| because half_cdf does not, so F does not fall with j and C(j) rises by at least 1.
+FASTLIC_HD uint32_t cumulative(int32_t sum, int window, int j) {
+    const uint32_t f = static_cast<uint32_t>((1 << 30) + sum) >> kWeightBits;
+    return ((f * (kTotal - window_width(window))) >> 16) + static_cast<uint32_t>(j);
 }
 
 // C(j) of a slot inside the window, 1 <= j <= W - 1.
-//
-// Bounds: |d| <= 2^17 + 2^13 and inverse_scale < 2^32, so the product is below 2^50. Each |h| <= 32767 and the weights
-// sum to 2^15, so |sum| < 2^30 and F is in [1, 65535]. F * (2^16 - W) < 2^32: uint32 never wraps. Rising: h never falls
-// with |d| because half_cdf does not, so F does not fall with j and C(j) rises by at least 1.
-FASTLIC_HD uint32_t mixture_cdf(const uint16_t* half_cdf, const Component* components, int live, int window, int j) {
-    const int width = window_width(window);
-    const int32_t shift = 32 * (j - width / 2);
+FASTLIC_HD uint32_t mixture_cdf(const uint16_t* half_cdf, const Component* components, const Shape& shape, int j) {
+    const int32_t shift = 32 * (j - window_width(shape.window) / 2);
     int32_t sum = 0;
-    for (int k = 0; k < live; ++k) {
-        const int32_t d = components[k].offset + shift;
-        const uint32_t distance = static_cast<uint32_t>(d < 0 ? -d : d);
-        const uint64_t wide = (static_cast<uint64_t>(distance) * components[k].inverse_scale) >> 12;
-        const uint32_t u = wide < (kSteps << 8) ? static_cast<uint32_t>(wide) : (kSteps << 8);
-        const uint16_t* h = half_cdf + components[k].half_cdf + (u >> 8);
-        const int32_t half = h[0] + static_cast<int32_t>(((h[1] - h[0]) * (u & 255)) >> 8);
-        sum += components[k].weight * (d < 0 ? -half : half);
+    for (int k = 0; k < shape.live; ++k) sum += weighted_half(half_cdf, components[k], components[k].offset + shift);
+    return cumulative(sum, shape.window, j);
+}
+
+// C(W / 2) and C(W / 2 + 1) at once: every element needs them.
+FASTLIC_HD void mixture_middle(const uint16_t* half_cdf, const Component* components, const Shape& shape,
+                               uint32_t& left, uint32_t& right) {
+    int32_t left_sum = 0;
+    int32_t right_sum = 0;
+    for (int k = 0; k < shape.live; ++k) {
+        left_sum += weighted_half(half_cdf, components[k], components[k].offset);
+        right_sum += weighted_half(half_cdf, components[k], components[k].offset + 32);
     }
-    const uint32_t f = static_cast<uint32_t>((1 << 30) + sum) >> kWeightBits;
-    return ((f * (kTotal - width)) >> 16) + static_cast<uint32_t>(j);
+    const int middle = window_width(shape.window) / 2;
+    left = cumulative(left_sum, shape.window, middle);
+    right = cumulative(right_sum, shape.window, middle + 1);
 }
 
 }  // namespace fastlic
