@@ -22,9 +22,11 @@ demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to 
 test: $(VENV)/dev-ready ## every test; TESTS=tests/unit for a part
 	$(BIN)/python -m pytest -q $(TESTS)
 
-lint: $(VENV)/dev-ready build/typing/fastlic
+lint: $(VENV)/dev-ready ## style, format, types; type checkers cannot follow an editable install, so links show the layout
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/typing/fastlic
+	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) build/typing/fastlic
 	cd build/typing && $(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
 
 format: $(VENV)/dev-ready
@@ -48,8 +50,3 @@ $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 
 $(VENV):
 	$(PYTHON) -m venv $(VENV)
-
-# Type checkers cannot follow the hooks of an editable install: the same layout, as links.
-build/typing/fastlic:
-	mkdir -p $@
-	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) $@

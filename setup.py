@@ -24,12 +24,10 @@ REQUIRE_NATIVE = os.environ.get("FASTLIC_REQUIRE_NATIVE") == "1"
 # Everything here is imported by fastlic.runtime or fastlic.kernels; torch and onnx never are.
 RUNTIME = [
     "constriction>=0.4.1",
-    "filelock>=3.12",
     "msgspec>=0.19",
     "numpy>=2.0",
     "onnxruntime>=1.31",  # the first whose CPU engine has DeformConv
     "Pillow>=11.0",
-    "platformdirs>=4.0",
     "rich>=13.7",
     "typer>=0.15",
 ]
