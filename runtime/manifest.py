@@ -145,11 +145,15 @@ def parse(text: bytes) -> Manifest:
     """
     try:
         head = msgspec.json.decode(text, type=dict[str, Any])
-        major = head["format"][0]
-    except (msgspec.MsgspecError, KeyError, IndexError, TypeError) as error:
-        raise BundleError(f"manifest.json: {error or 'no format version'}.") from None
-    if major != FORMAT[0]:
-        raise BundleError(f"manifest.json: format {major}; this fastlic reads format {FORMAT[0]}. Update fastlic.")
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BundleError(f"manifest.json: {error}.") from None
+    version = head.get("format")
+    if not isinstance(version, list) or not version:
+        raise BundleError("manifest.json: there is no format version; this is not a bundle's manifest.")
+    if version[0] != FORMAT[0]:
+        raise BundleError(
+            f"manifest.json: format {version[0]!r}; this fastlic reads format {FORMAT[0]}. Update fastlic."
+        )
     try:
         manifest = msgspec.convert(head, type=Manifest)
     except msgspec.ValidationError as error:
@@ -190,27 +194,52 @@ def table_files(distribution: DistributionSpec) -> dict[str, str]:
 
 def _problems(manifest: Manifest) -> Iterator[str]:
     """What contradicts itself, first things first."""
-    if not isinstance(manifest.student.get("name"), str):
-        yield "student.name is missing"
+    name = manifest.student.get("name")
+    if not isinstance(name, str) or not name or not name.isprintable():
+        yield "student.name is missing or cannot be printed"
     for name, latent in manifest.latents.items():
+        if name == IMAGE:
+            yield f"latents: {IMAGE} is the picture's name"
         if manifest.multiple % latent.stride:
             yield f"latents.{name}: stride {latent.stride} does not divide multiple {manifest.multiple}"
+    for name, graph in manifest.graphs.items():
+        for port in (*graph.inputs, *graph.outputs):
+            if manifest.multiple % port.stride:
+                yield f"graphs.{name}: stride {port.stride} of {port.name} does not divide multiple {manifest.multiple}"
     files = {graph.file for graph in manifest.graphs.values()} | {vector.lic for vector in manifest.conformance}
     for distribution in manifest.distributions.values():
         files.update(table_files(distribution).values())
     for file in sorted(files - manifest.members.keys()):
         yield f"members: {file} is used but not listed"
-    if not any(isinstance(step, Code) for step in manifest.schedule):
+    passes = [number for number, step in enumerate(manifest.schedule) if isinstance(step, Code)]
+    if not passes:
         yield "schedule: nothing is coded"
-    yield from _step_problems(manifest, "schedule", manifest.schedule, set(manifest.latents), picture_first=False)
-    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE}, picture_first=True)
+        return
+    for step in manifest.schedule[: passes[-1]]:
+        if isinstance(step, Run) and step.graph in manifest.graphs and not manifest.graphs[step.graph].exact:
+            yield f"schedule: graph {step.graph} comes before the last pass and is not exact"
+    unknown = sorted({step.latent for step in manifest.schedule if isinstance(step, Code)} - manifest.latents.keys())
+    if unknown:
+        yield f"schedule: there is no latent {unknown[0]}"
+        return
+    latents = {name: latent.stride for name, latent in manifest.coded.items()}
+    yield from _step_problems(manifest, "schedule", manifest.schedule, latents, {IMAGE: 1})
+    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE: 1}, latents)
 
 
 def _step_problems(
-    manifest: Manifest, part: str, steps: tuple[Run | Code, ...], known: set[str], *, picture_first: bool
+    manifest: Manifest, part: str, steps: tuple[Run | Code, ...], given: dict[str, int], wanted: dict[str, int]
 ) -> Iterator[str]:
-    """Steps that name what is not there (yet), or come in an order that tiles do not allow."""
-    picture_flags = []
+    """Steps that name what is not there (yet), or come in an order that tiles do not allow.
+
+    Args:
+        manifest: what the names refer to.
+        part: "schedule", whose picture steps come last, or "analysis", whose picture steps come first.
+        steps: of that part.
+        given: tensor -> stride, there from the beginning.
+        wanted: tensor -> stride, to be there at the end.
+    """
+    known, picture_flags = dict(given), []
     for number, step in enumerate(steps):
         where = f"{part}[{number}]"
         if isinstance(step, Code):
@@ -224,27 +253,35 @@ def _step_problems(
         picture_flags.append(graph.scope == "picture")
         if (len(graph.inputs), len(graph.outputs)) != (len(step.inputs), len(step.outputs)):
             yield f"{where}: graph {step.graph} has other numbers of inputs or outputs"
-        for name in step.inputs:
+        if graph.scope == "tile" and IMAGE in (*step.inputs, *step.outputs):
+            yield f"{where}: {IMAGE} belongs to graphs of scope picture"
+        for name, port in zip(step.inputs, graph.inputs, strict=False):
             if name not in known:
                 yield f"{where}: {name} is not computed by an earlier step"
-        known |= set(step.outputs)
-    if picture_flags != sorted(picture_flags, reverse=picture_first):
-        yield f"{part}: picture steps must come {'first' if picture_first else 'last'}"
-    wanted = {step.latent for step in manifest.schedule if isinstance(step, Code)} if picture_first else {IMAGE}
-    if steps and wanted - known:
-        yield f"{part}: {', '.join(sorted(wanted - known))} is never computed"
+            elif known[name] != port.stride:
+                yield f"{where}: {name} has stride {known[name]}, graph {step.graph} takes {port.stride}"
+        for name, port in zip(step.outputs, graph.outputs, strict=False):
+            if name in known:
+                yield f"{where}: {name} is there before this step computes it"
+            if wanted.get(name, port.stride) != port.stride:
+                yield f"{where}: {name} must have stride {wanted[name]}, graph {step.graph} gives {port.stride}"
+            known[name] = port.stride
+    if picture_flags != sorted(picture_flags, reverse=part == "analysis"):
+        yield f"{part}: picture steps must come {'first' if part == 'analysis' else 'last'}"
+    if steps and wanted.keys() - known.keys():
+        yield f"{part}: {', '.join(sorted(wanted.keys() - known.keys()))} is never computed"
 
 
-def _pass_problems(manifest: Manifest, where: str, step: Code, known: set[str]) -> Iterator[str]:
-    latent = manifest.latents.get(step.latent)
-    if latent is None:
-        yield f"{where}: there is no latent {step.latent}"
-        return
+def _pass_problems(manifest: Manifest, where: str, step: Code, known: dict[str, int]) -> Iterator[str]:
+    latent = manifest.latents[step.latent]
     if not 0 <= step.channels[0] < step.channels[1] <= latent.channels:
         yield f"{where}: channels {step.channels} are outside latent {step.latent}"
     if step.parity != "all" and manifest.multiple // latent.stride % 2:
         yield f"{where}: latent {step.latent} can have an odd width, so it has no parities"
-    if step.distribution not in manifest.distributions:
+    distribution = manifest.distributions.get(step.distribution)
+    if distribution is None:
         yield f"{where}: there is no distribution {step.distribution}"
+    if step.parameters is None and isinstance(distribution, MixtureSpec):
+        yield f"{where}: a mixture needs parameters"
     if step.parameters is not None and step.parameters not in known:
         yield f"{where}: {step.parameters} is not computed by an earlier step"

@@ -13,16 +13,16 @@ from fastlic.runtime import manifest as manifests
 
 
 def example() -> dict[str, Any]:
-    port = {"name": "p", "stride": 16}
+    port, pixels = {"name": "p", "stride": 16}, {"name": "image", "stride": 1}
     return {
         "format": [1, 0],
         "student": {"name": "tiny"},
         "multiple": 32,
         "latents": {"y": {"channels": 4, "stride": 16, "channel_map": True}},
         "graphs": {
-            "analysis": {"file": "a.onnx", "scope": "picture", "exact": False, "inputs": [port], "outputs": [port]},
+            "analysis": {"file": "a.onnx", "scope": "picture", "exact": False, "inputs": [pixels], "outputs": [port]},
             "context": {"file": "c.onnx", "scope": "tile", "exact": True, "inputs": [port], "outputs": [port]},
-            "synthesis": {"file": "s.onnx", "scope": "picture", "exact": False, "inputs": [port], "outputs": [port]},
+            "synthesis": {"file": "s.onnx", "scope": "picture", "exact": False, "inputs": [port], "outputs": [pixels]},
         },
         "schedule": [
             {"step": "code", "latent": "y", "distribution": "prior", "channels": [0, 4], "parity": "even"},
@@ -73,6 +73,7 @@ def test_example_is_accepted_and_orders_latents_by_coding() -> None:
         ("format", [2, 0], "format 2"),
         ("format", ..., "format"),
         ("student", {}, "student.name is missing"),
+        ("student/name", "\x1b[31mred", "cannot be printed"),
         ("latents/y/stride", 24, "stride 24 does not divide"),
         ("latents/y/stride", 0, "latents"),
         ("latents/y/stride", 32, "no parities"),
@@ -82,6 +83,13 @@ def test_example_is_accepted_and_orders_latents_by_coding() -> None:
         ("schedule/1/inputs", ["x"], r"schedule\[1\]: x is not computed"),
         ("schedule/1/inputs", ["y", "y"], "other numbers of inputs"),
         ("schedule/0/latent", "z", "there is no latent z"),
+        ("schedule/1/outputs", ["y"], r"schedule\[1\]: y is there before"),
+        ("graphs/context/exact", False, "graph context comes before the last pass and is not exact"),
+        ("graphs/synthesis/scope", "tile", r"schedule\[3\]: image belongs to graphs of scope picture"),
+        ("graphs/synthesis/outputs", [{"name": "p", "stride": 2}], "image must have stride 1"),
+        ("graphs/synthesis/inputs", [{"name": "p", "stride": 8}], "y has stride 16, graph synthesis takes 8"),
+        ("graphs/synthesis/inputs", [{"name": "p", "stride": 24}], "graphs.synthesis: stride 24 of p"),
+        ("latents/image", {"channels": 1, "stride": 1}, "image is the picture's name"),
         ("schedule/0/channels", [0, 5], "are outside latent y"),
         ("schedule/0/distribution", "other", "there is no distribution other"),
         ("schedule/0/parameters", "rows", r"schedule\[0\]: rows is not computed"),
@@ -103,7 +111,9 @@ def test_contradiction_is_named(path: str, value: Any, message: str) -> None:
         parse(tree)
 
 
-@pytest.mark.parametrize("text", [b"", b"[1]", b'{"format": 1}', b'{"format": []}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "text", [b"", b"[1]", b'{"format": 1}', b'{"format": []}', b'{"format": ["1", 0]}', b"\xff\xfe", b'{"a":' * 100_000]
+)
 def test_not_a_manifest_raises(text: bytes) -> None:
     with pytest.raises(BundleError, match=r"manifest\.json"):
         manifests.parse(text)
