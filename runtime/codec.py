@@ -26,7 +26,7 @@ from fastlic.runtime.entropy.reader import Backend, open_reader
 from fastlic.runtime.entropy.writer import StreamWriter
 from fastlic.runtime.limits import Limits
 from fastlic.runtime.manifest import IMAGE, Code
-from fastlic.runtime.schedule import Timings, code_tile, gather, run_in_windows, stage, symbol_crc
+from fastlic.runtime.schedule import Timings, check_tensor, code_tile, gather, run_in_windows, stage, symbol_crc
 from fastlic.runtime.student import Student
 from fastlic.runtime.tiles import Box, TileGrid
 
@@ -129,6 +129,7 @@ class Decoder(_Coder):
             StudentNotFound: no shipped student fits (`bundle` was None).
             SymbolMismatch: latent checksum differs; no picture is returned.
             LimitExceeded: more than `limits` allow.
+            BundleError: a graph of the bundle does not do what its manifest says.
             ValueError: `out` does not fit the picture.
         """
         header = bitstream.probe(data)
@@ -183,7 +184,10 @@ class Decoder(_Coder):
                 if name not in whole:
                     area = padded.scaled(stride)
                     whole[name] = np.empty((*tensors[name].shape[:-2], area.height, area.width), tensors[name].dtype)
-                rows, columns = box.scaled(stride).slices
+                part = box.scaled(stride)
+                expected = (*whole[name].shape[:-2], part.height, part.width)
+                check_tensor(name, tensors[name], whole[name].dtype, expected)
+                rows, columns = part.slices
                 whole[name][..., rows, columns] = tensors[name]
         return whole, grid
 
@@ -255,6 +259,7 @@ class Encoder(_Coder):
         Raises:
             PictureError: not such an array.
             LimitExceeded: more pixels than `limits.max_pixels`.
+            BundleError: a graph of the bundle does not do what its manifest says.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise PictureError(f"image must be uint8 (height, width, 3), not {image.dtype} {image.shape}.")
@@ -288,6 +293,9 @@ class Encoder(_Coder):
         timings: Timings | None,
     ) -> bitstream.TileData:
         wanted = student.analyse_tile(box, tensors, timings)
+        for name, latent in student.manifest.coded.items():
+            area = box.scaled(latent.stride)
+            check_tensor(name, wanted[name], np.int16, (latent.channels, area.height, area.width))
         active = {name: wanted[name].any(axis=(1, 2)) for name in student.mapped}
         writer = StreamWriter()
 

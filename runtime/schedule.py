@@ -122,9 +122,12 @@ def code_tile(
 
 
 def run(step: Run, tensors: Tensors, graphs: Mapping[str, Graph], timings: Timings | None = None) -> None:
-    """Evaluate one graph on whole tensors and store its outputs."""
-    with stage(timings, step.graph):
-        outputs = graphs[step.graph]([tensors[name] for name in step.inputs])
+    """Evaluate one graph on whole tensors and store its outputs.
+
+    Raises:
+        BundleError: the graph does not do what the manifest says.
+    """
+    outputs = _evaluate(step, graphs, [tensors[name] for name in step.inputs], timings)
     tensors.update(zip(step.outputs, outputs, strict=True))
 
 
@@ -139,6 +142,9 @@ def run_in_windows(
     """Evaluate a picture-scope graph window by window; a small picture is one window.
 
     An output that `tensors` already holds is written in place, cropped to its shape; others are allocated.
+
+    Raises:
+        BundleError: the graph does not do what the manifest says.
     """
     spec = manifest.graphs[step.graph]
     for inner, outer in windows(padded, manifest.multiple, spec.halo):
@@ -146,9 +152,9 @@ def run_in_windows(
             np.ascontiguousarray(_spatial(name, tensors[name], outer.scaled(port.stride)))
             for name, port in zip(step.inputs, spec.inputs, strict=True)
         ]
-        with stage(timings, step.graph):
-            produced = graphs[step.graph](fed)
+        produced = _evaluate(step, graphs, fed, timings)
         for name, port, piece in zip(step.outputs, spec.outputs, produced, strict=True):
+            _check_picture_output(step, name, piece, outer.scaled(port.stride))
             if name not in tensors:
                 area = padded.scaled(port.stride)
                 shape = (area.height, area.width, 3) if name == IMAGE else (*piece.shape[:-2], area.height, area.width)
@@ -165,6 +171,40 @@ def symbol_crc(latents: Mapping[str, Latent], tensors: Mapping[str, np.ndarray])
     for name in latents:
         crc = zlib.crc32(np.ascontiguousarray(tensors[name], "<i2"), crc)
     return crc
+
+
+def check_tensor(name: str, tensor: np.ndarray, dtype: type[np.generic] | np.dtype, shape: tuple[int, ...]) -> None:
+    """Raise `BundleError` unless a graph's output has the type and shape that the manifest implies."""
+    if tensor.dtype != dtype or tensor.shape != shape:
+        raise BundleError(
+            f"tensor {name}: a graph gave {tensor.dtype} {tensor.shape}, {np.dtype(dtype)} {shape} is expected. "
+            "Export the bundle again."
+        )
+
+
+def _evaluate(
+    step: Run, graphs: Mapping[str, Graph], inputs: list[np.ndarray], timings: Timings | None
+) -> list[np.ndarray]:
+    """A graph's outputs, as many as the step names, all of them arrays."""
+    with stage(timings, step.graph):
+        outputs = graphs[step.graph](inputs)
+    if len(outputs) != len(step.outputs) or not all(isinstance(output, np.ndarray) for output in outputs):
+        kinds = ", ".join(type(output).__name__ for output in outputs)
+        raise BundleError(
+            f"graph {step.graph}: gave ({kinds}), {len(step.outputs)} arrays are expected. Export the bundle again."
+        )
+    return outputs
+
+
+def _check_picture_output(step: Run, name: str, piece: np.ndarray, area: Box) -> None:
+    """Raise `BundleError` unless a window's output covers `area` elements."""
+    if name == IMAGE:
+        check_tensor(name, piece, np.uint8, (area.height, area.width, 3))
+    elif piece.shape[-2:] != (area.height, area.width):
+        raise BundleError(
+            f"tensor {name}: graph {step.graph} gave {piece.shape}, (..., {area.height}, {area.width}) is expected. "
+            "Export the bundle again."
+        )
 
 
 def _parity_starts(step: Code) -> tuple[tuple[int, int], tuple[int, int]]:
