@@ -9,7 +9,7 @@ import sys
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 import typer.core
@@ -17,7 +17,7 @@ import typer.main
 
 import fastlic
 from fastlic.errors import CertificateError, FastlicError, VerificationFailed
-from fastlic.runtime.cli.console import VALIDATION_FAILED, complain
+from fastlic.runtime.cli.console import VALIDATION_FAILED, complain, note
 
 # Dispatch is by name: runtime needs no knowledge of the packages above it, and a package that is not there offers none.
 COMMANDS = {
@@ -81,9 +81,10 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes the process's own.
     """
-    warnings.formatwarning = _format_warning
     try:
-        app(args=arguments, prog_name="fastlic")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            app(args=arguments, prog_name="fastlic")
     except (VerificationFailed, CertificateError) as error:
         complain(error)
         sys.exit(VALIDATION_FAILED)
@@ -92,5 +93,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    return f"fastlic: {message}\n"
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A library's warning as one line, without the place in the code."""
+    note(str(message))

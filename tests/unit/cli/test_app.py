@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ def test_an_error_is_one_line_and_its_exit_code(
 
     assert stop.value.code == code
     assert capsys.readouterr().err == f"fastlic: {type(error).__name__}: {message}\n"
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "app", lambda **_: warnings.warn("the slow reader is used", RuntimeWarning, stacklevel=1))
+
+    app.main([])
+
+    assert capsys.readouterr().err == "fastlic: the slow reader is used\n"
 
 
 def test_a_damaged_file_is_one_line_on_standard_error_and_exit_code_1(
