@@ -15,8 +15,8 @@ constexpr uint8_t kInactive = 255;
 static_assert(kWindowClasses <= kSkipped, "classes and kinds share a byte");
 
 // Parameters to records for rows [first, last) of the array; kinds and keys are in the order of the parameters.
-template <class Counts>
-void prepare_mixture_rows(const MixtureTables& tables, const Counts& counts, const Layout& layout,
+template <class AnyCounts>
+void prepare_mixture_rows(const MixtureTables& tables, const AnyCounts& counts, const Layout& layout,
                           const int16_t* parameters, int first, int last, Scratch& scratch) {
     const MixtureView view = tables.view();
     const uint8_t* levels = tables.levels.data();

@@ -96,8 +96,8 @@ FASTLIC_HD uint32_t exact_share(uint32_t e, uint64_t scaled, uint64_t denominato
 //
 // Bounds: S_f <= 16 * 65535 < 2^20 and G <= 3 * 65535 < 2^18, so G * S_f < 2^38; g_f * 2^15 < 2^31, so its shift by 32
 // stays below 2^63. S_f and G are positive because exponential[0] is.
-template <class Counts>
-FASTLIC_HD int mixture_weights(const MixtureView& tables, const Counts& counts, const int16_t* parameters,
+template <class AnyCounts>
+FASTLIC_HD int mixture_weights(const MixtureView& tables, const AnyCounts& counts, const int16_t* parameters,
                                uint16_t* weights) {
     const int n = counts.components;
     const int count = counts.families * n;
@@ -157,8 +157,8 @@ struct Shape {
 // (family, scale index): scale_level, or a table of it.
 //
 // Bounds: |mean| <= 2^15 and |32 * centre| <= 2^15, so offset < 2^17 and reach <= 2^16 + 2^20: int32 holds them.
-template <class Counts, class Level>
-FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const Counts& counts, const int16_t* parameters,
+template <class AnyCounts, class Level>
+FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const AnyCounts& counts, const int16_t* parameters,
                                Component* components, const Level& level) {
     static_assert(kMaxTail <= (1 << 20), "reach is summed in int32");
     const int n = counts.components;
