@@ -13,6 +13,10 @@ from fastlic.runtime.entropy.passes import Pass, share
 from fastlic.runtime.entropy.writer import StreamWriter
 
 PassOf = Callable[[int], tuple[Pass, np.ndarray]]
+WORDS = [
+    [0x0000F5A8, 0x0866397C, 0xF80BB179, 0x9592F22E, 0x57135D00],
+    [0x0040FF8F, 0xFD1FCF12, 0x2463CD8C, 0x040C1CF1, 0x8D6A1B4D, 0x1B140000],
+]
 
 
 @pytest.mark.usefixtures("built")
@@ -114,3 +118,17 @@ def test_share_of_all_streams_is_every_element_once(count: int, streams: int) ->
     shares = [share(count, s, streams) for s in range(streams)]
 
     assert [n for part in shares for n in range(part.start, part.stop)] == list(range(count))
+
+
+def test_finish_fixed_pass_gives_the_words_of_format_version_1(tables_of: Callable) -> None:
+    """Coded output is a promise: these words never change."""
+    numbers = np.arange(4 * 3 * 2 * 30).reshape(4, 3, 2, 30)
+    parameters = ((numbers * 7919) % 401 - 200).astype(np.int16)
+    values = ((np.arange(24) * 31) % 19 - 9).reshape(2, 4, 3).astype(np.int16)
+    values[1, 2, 1] = -700
+    writer = StreamWriter()
+    writer.code(Pass(tables_of(), parameters, (2, 4, 3)), values)
+
+    words = [np.frombuffer(stream, "<u4").tolist() for stream in writer.finish(2)]
+
+    assert words == WORDS
