@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-class Average:
+
+class Average(Generic[Network]):
     """Holds an averaged copy of `source`, `model`, in evaluation mode."""
 
-    def __init__(self, source: nn.Module, decay: float) -> None:
+    def __init__(self, source: Network, decay: float) -> None:
         self.model = copy.deepcopy(source).eval().requires_grad_(False)
         self.decay = decay
 

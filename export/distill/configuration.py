@@ -81,7 +81,9 @@ class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):
     """How it is minimised: Adam, a linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`.
 
     `train`: name prefixes of the trained parameters, empty for all. `offsets_from`: the iteration at which deformable
-    offsets are switched on, plain convolution before. `ema`: decay of the averaged weights, which are what is kept.
+    offsets are switched on, plain convolution before. `prior`: factor on the rate for the factorised prior, which
+    starts far from any z and would hold its share of the bits up for thousands of iterations. `ema`: decay of the
+    averaged weights, which are what is kept.
     """
 
     iterations: Count
@@ -93,6 +95,7 @@ class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):
     bfloat16: bool = False
     offsets_from: Steps = 0
     train: tuple[str, ...] = ()
+    prior: Annotated[float, Meta(gt=0)] = 10.0
 
 
 class Watch(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,4 +157,4 @@ def read(path: Path) -> Run:
 def _path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise msgspec.ValidationError(f"expected {kind.__name__}, got {value!r}")
+    raise TypeError(f"expected {kind.__name__}, got {value!r}")

@@ -72,7 +72,7 @@ class Crops:
         top, left = int(draw[1] * (self.side - side + 1)), int(draw[2] * (self.side - side + 1))
         cut = crop[:, top : top + side, left : left + side].float() / 255
         if side != patch:
-            cut = functional.interpolate(cut[None], (patch, patch), mode="bilinear", antialias=True)[0]
+            cut = functional.interpolate(cut[None], (patch, patch), mode="bilinear", antialias=True)[0].clamp(0, 1)
         if draw[3] < 0.5:
             cut = cut.flip(2)
         if draw[4] < 0.5:
@@ -83,8 +83,8 @@ class Crops:
         """Large pictures of held-out crops side by side, as coded pictures are far larger than patches.
 
         Returns:
-            Up to `count` tensors (1, 3, 2 side, 3 side) float in [0, 1]; the trained crops serve when nothing is held
-            out.
+            Up to `count` tensors (1, 3, about 2 side, about 3 side) float in [0, 1]; of the trained crops when nothing is
+            held out.
         """
         pool = self.watched or self.trained
         need = MOSAIC[0] * MOSAIC[1]
@@ -97,9 +97,10 @@ class Crops:
 
 
 def mosaic(crops: Sequence[Tensor]) -> Tensor:
-    """Six (3, side, side) crops -> (3, 2 side, 3 side), row by row."""
+    """Six (3, side, side) crops -> (3, 2 side, 3 side), row by row, cut to multiples of 64."""
     rows, columns = MOSAIC
-    return torch.cat([torch.cat(list(crops[row * columns : (row + 1) * columns]), 2) for row in range(rows)], 1)
+    whole = torch.cat([torch.cat(list(crops[row * columns : (row + 1) * columns]), 2) for row in range(rows)], 1)
+    return whole[:, : whole.shape[1] // 64 * 64, : whole.shape[2] // 64 * 64]
 
 
 def _share(name: str) -> float:

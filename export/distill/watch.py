@@ -6,6 +6,7 @@ several times as much on a picture. So z's share and the elements below 1e-7 are
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -57,9 +58,11 @@ def measure(model: Fu2023, picture: Tensor) -> Figures:
     mse = float((levels - picture * 255).square().mean())
     latent = torch.round(coded.y)
     return Figures(
-        *bits,
+        bits_z=bits[0],
+        bits_anchor=bits[1],
+        bits_nonanchor=bits[2],
         bpp=sum(bits) / (picture.shape[2] * picture.shape[3]),
-        psnr=float(20 * torch.log10(torch.tensor(255.0)) - 10 * torch.log10(torch.tensor(max(mse, 1e-9)))),
+        psnr=10 * math.log10(255**2 / max(mse, 1e-9)),
         mse=mse,
         zero_channels=float((latent == 0).all(-1).all(-1).sum()),
         largest=float(latent.abs().max()),

@@ -87,7 +87,9 @@ def gather_deform_conv2d(x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor
     outputs, size = weight.shape[0], weight.shape[2]
     index, share = _corners(offset, height, width, size)
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    samples = functional.embedding_bag(index, pixels, per_sample_weights=share.to(pixels.dtype), mode="sum")
+    # Shares of a pixel are too fine for bfloat16, and its gather is slower: under autocast only the product is in it.
+    wide = torch.promote_types(pixels.dtype, torch.float32)
+    samples = functional.embedding_bag(index, pixels.to(wide), per_sample_weights=share.to(wide), mode="sum")
     flat = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
     product = torch.addmm(bias, samples.view(-1, size * size * channels), flat)
     return product.view(batch, height, width, outputs).permute(0, 3, 1, 2).contiguous()
@@ -134,7 +136,7 @@ class DeformConv2d(nn.Module):
         super().__init__()
         plain = nn.Conv2d(inputs, outputs, size)
         self.weight = plain.weight
-        self.bias = plain.bias
+        self.bias = nn.Parameter(plain.bias.detach())  # type: ignore[union-attr]
         self.offset = nn.Conv2d(inputs, 2 * size * size, size, padding=size // 2)
         nn.init.zeros_(self.offset.weight)
         nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]

@@ -64,6 +64,8 @@ class Coded:
 class Context(nn.Conv2d):
     """A 5x5 convolution of which only the taps of the other parity, i + j odd, are alive."""
 
+    alive: Tensor
+
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 5, padding=2)
         taps = torch.arange(5)
@@ -140,7 +142,7 @@ class Fu2023(nn.Module):
                 nn.init.kaiming_normal_(module.weight, a=slope)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
         for pen in (self.pen_anchor, self.pen_nonanchor):
-            numbers = pen[-1].bias.detach().view(-1, self.configuration.M)
+            numbers = dict(pen[-1].named_parameters())["bias"].detach().view(-1, self.configuration.M)
             scales = 3 * torch.arange(numbers.shape[0] // 3) + 2
             numbers[scales[scales < 3 * COMPONENTS * len(FAMILIES)]] = WIDE_SCALE
 
@@ -163,7 +165,7 @@ class Fu2023(nn.Module):
         Returns:
             Values by configuration key.
         """
-        hidden = []
+        hidden: list[int | None] = []
         while f"pen_anchor.{2 * len(hidden) + 2}.weight" in state:
             hidden.append(_length(state, f"pen_anchor.{2 * len(hidden)}.weight"))
         seen = {
