@@ -83,7 +83,7 @@ class Crops:
         """Large pictures of held-out crops side by side, as coded pictures are far larger than patches.
 
         Returns:
-            Up to `count` tensors (1, 3, about 2 side, about 3 side) float in [0, 1]; of the trained crops when nothing is
+            Up to `count` tensors (1, 3, about 2 side, about 3 side) float in [0, 1]; of trained crops when nothing is
             held out.
         """
         pool = self.watched or self.trained

@@ -90,7 +90,11 @@ class Trainer:
         if self.teaching is not None:
             trained += self.teaching.parameters()
             quantiles += self.teaching.quantiles()
-        groups = [{"params": trained}, {"params": prior}, {"params": quantiles, "lr": QUANTILE_RATE}]
+        groups: list[dict[str, Any]] = [
+            {"params": trained},
+            {"params": prior},
+            {"params": quantiles, "lr": QUANTILE_RATE},
+        ]
         return torch.optim.Adam(groups, lr=self.run.optimiser.learning_rate), trained + prior
 
     def step(self) -> dict[str, float]:
