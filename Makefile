@@ -14,7 +14,7 @@ BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint format gpu-check clean
+.PHONY: demo test lint sanitize format gpu-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -28,6 +28,12 @@ lint: $(VENV)/dev-ready ## style, format, types; type checkers cannot follow an 
 	mkdir -p build/typing/fastlic
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) build/typing/fastlic
 	cd build/typing && $(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
+
+sanitize: $(VENV)/dev-ready ## what feeds hostile bytes to native code, under address and undefined behaviour sanitizers
+	FASTLIC_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build_ext --inplace --force
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -q tests/unit/entropy tests/conformance tests/hostile; \
+	  status=$$?; $(BIN)/python setup.py --quiet build_ext --inplace --force; exit $$status
 
 format: $(VENV)/dev-ready
 	$(BIN)/ruff check --fix .
