@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def _read_configuration(path: Path, checkpoint: Path) -> dict[str, Any]:
         )
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a JSON file ({error}). Write the configuration again") from error
     if not isinstance(written, dict):
         raise CheckpointError(f"{path}: holds a {type(written).__name__}, but must hold one JSON object")
@@ -80,6 +81,11 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: no such file. Name a checkpoint written by torch.save(model.state_dict(), ...)")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # its text advises to run whatever code is in the file
+        raise CheckpointError(
+            f"{path}: not a plain state dict: it holds more than tensors, or is damaged. "
+            "Save model.state_dict() and nothing else"
+        ) from error
     except Exception as error:  # torch.load raises many kinds for a damaged or foreign file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
@@ -88,7 +94,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds more than tensors. Save model.state_dict() and nothing else")
     for key, value in state.items():
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+        if value.layout is not torch.strided or value.is_meta:
+            raise CheckpointError(f"{path}: tensor {key!r} is sparse or has no values. Save dense tensors")
+        if not value.is_floating_point() or not bool(torch.isfinite(value.float()).all()):
             raise CheckpointError(
                 f"{path}: tensor {key!r} holds NaN, infinity or no floats. Take an earlier checkpoint"
             )
