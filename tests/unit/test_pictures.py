@@ -156,6 +156,15 @@ def test_load_camera_jpeg_with_a_preview_behind_it_gives_the_first_picture(pixel
     assert picture.pixels.shape == pixels.shape
 
 
+def test_load_picture_that_claims_to_be_huge_is_refused_before_it_is_inflated() -> None:
+    content = bytearray(deep_png(3, np.zeros((1, 1, 3), np.uint16)))
+    content[16:24] = struct.pack(">II", 1 << 20, 1 << 20)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+
+    with pytest.raises(PictureError, match="could be decompression bomb"):
+        pictures.load(bytes(content))
+
+
 @pytest.mark.parametrize("cut", [0, 1, 8, 40, -200])
 def test_load_truncated_picture_is_refused(pixels: np.ndarray, cut: int) -> None:
     with pytest.raises(PictureError, match=r"cat\.png: "):
