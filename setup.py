@@ -110,7 +110,11 @@ setup(
     python_requires=">=3.11",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"fastlic": ["py.typed"], "fastlic.runtime": ["students/*.licb", "students/*.md"]},
+    package_data={
+        "fastlic": ["py.typed"],
+        "fastlic.export.distill": ["configs/*.toml"],
+        "fastlic.runtime": ["students/*.licb", "students/*.md"],
+    },
     include_package_data=False,
     ext_modules=[native_extension()],
     cmdclass={"build_ext": BuildNative},

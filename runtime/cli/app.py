@@ -16,7 +16,7 @@ import typer.core
 import typer.main
 
 import fastlic
-from fastlic.errors import CertificateError, FastlicError, VerificationFailed
+from fastlic.errors import CertificateError, DependencyMissing, FastlicError, VerificationFailed
 from fastlic.runtime.cli.console import VALIDATION_FAILED, complain, note
 
 # Dispatch is by name: runtime needs no knowledge of the packages above it, and a package that is not there offers none.
@@ -30,6 +30,9 @@ COMMANDS = {
     "bench": "fastlic.benchmarks.cli",
     "doctor": "fastlic.runtime.cli.doctor",
 }
+
+# What the packages above the runtime import -> the extra that brings it.
+_EXTRAS = {"torch": "export", "onnx": "export", "onnxscript": "export", "matplotlib": "bench", "jinja2": "bench"}
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -85,6 +88,13 @@ def main(arguments: list[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             app(args=arguments, prog_name="fastlic")
+    except ModuleNotFoundError as missing:
+        extra = _EXTRAS.get(str(missing.name))
+        if extra is None:
+            raise
+        install = f"Install it: pip install 'fastlic[{extra}]'."
+        complain(DependencyMissing(f"this needs {missing.name}, which is not installed. {install}"))
+        sys.exit(1)
     except (VerificationFailed, CertificateError) as error:
         complain(error)
         sys.exit(VALIDATION_FAILED)

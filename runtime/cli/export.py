@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from fastlic.errors import DependencyMissing
 from fastlic.runtime.cli import options
 from fastlic.runtime.cli.console import note, print_json
 
@@ -24,14 +23,7 @@ def command(
     """Export a checkpoint to a bundle that verifies itself; when it does not hold: exit code 3 and no bundle."""
     if output.exists() and not force:
         raise typer.BadParameter(f"{output} exists. Replace it with --force.")
-    try:
-        convert = import_module("fastlic.export.convert").convert
-    except ModuleNotFoundError as missing:
-        if str(missing.name).startswith("fastlic"):
-            raise
-        raise DependencyMissing(
-            f"export needs {missing.name}, which is not installed. Install it: pip install 'fastlic[export]'."
-        ) from None
+    convert = import_module("fastlic.export.convert").convert
     report = convert(checkpoint, output, configuration=configuration, calibration=calibration, progress=note)
     if as_json:
         print_json(report)
