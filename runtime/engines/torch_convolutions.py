@@ -1,4 +1,4 @@
-"""The three convolutions of the `torch` engine: plain, transposed and deformable.
+"""The window operators of the `torch` engine: convolution (plain, transposed, deformable) and average pooling.
 
 Knows ONNX's attributes for them; knows nothing of graphs. Two spatial dimensions only.
 Source: the ONNX operator specification; Dai et al. 2017 for the deformable one.
@@ -61,6 +61,16 @@ def conv_transpose(attributes: Mapping[str, Any], x: Tensor, weight: Tensor, bia
         groups=attributes.get("group", 1),
         dilation=_pair(attributes, "dilations"),
     )
+
+
+def average_pool(attributes: Mapping[str, Any], x: Tensor) -> Tensor:
+    """`AveragePool` without padding and dilation."""
+    from torch.nn import functional
+
+    if any(_padding(attributes)) or _pair(attributes, "dilations") != (1, 1):
+        raise ValueError("AveragePool with padding or dilation is not supported")
+    window = tuple(attributes["kernel_shape"])
+    return functional.avg_pool2d(x, window, _pair(attributes, "strides"), ceil_mode=bool(attributes.get("ceil_mode")))
 
 
 def deform_conv(

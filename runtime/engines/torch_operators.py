@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastlic.runtime.engines.torch_convolutions import conv, conv_transpose, deform_conv
+from fastlic.runtime.engines.torch_convolutions import average_pool, conv, conv_transpose, deform_conv
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -242,6 +242,7 @@ OPERATORS: dict[str, Operator] = {
     "Abs": _method("abs"),
     "Add": _pointwise(python.add),
     "And": _method("logical_and"),
+    "AveragePool": average_pool,
     "Cast": _cast,
     "Ceil": _method("ceil"),
     "Clip": _clip,

@@ -80,15 +80,34 @@ def test_deform_conv_whole_pixel_offsets_is_a_shifted_convolution(make_single, r
 
 
 @pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        {"kernel_shape": [4, 2]},
+        {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1},
+    ],
+)
+def test_average_pool_equals_onnx_runtime(make_single, rng, attributes):
+    x = rng.integers(-128, 128, (1, 3, 9, 12)).astype(np.float32)  # means of 2 to 8 integers: exact in any order
+    model = make_single("AveragePool", [x], [np.float32], **attributes)
+
+    found, expected = _both(model, [x])
+
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
     ("operator", "attributes", "message"),
     [
+        ("AveragePool", {"kernel_shape": [2, 2], "pads": [1, 1, 1, 1]}, "padding or dilation"),
         ("Conv", {"auto_pad": "SAME_UPPER"}, "auto_pad 'SAME_UPPER'"),
         ("ConvTranspose", {"pads": [0, 0, 1, 1]}, "unequal pads"),
     ],
 )
 def test_unsupported_attribute_raises_its_name(make_single, operator, attributes, message):
-    x, weight = np.zeros((1, 2, 4, 4), np.float32), np.zeros((2, 2, 3, 3), np.float32)
-    model = make_single(operator, [x, weight], [np.float32], **attributes)
+    inputs = [np.zeros((1, 2, 4, 4), np.float32), np.zeros((2, 2, 3, 3), np.float32)]
+    inputs = inputs[:1] if operator == "AveragePool" else inputs
+    model = make_single(operator, inputs, [np.float32], **attributes)
 
     with pytest.raises(BundleError, match=message):
-        engines.create("torch", threads=1).load(model, "convolution", exact=False)([x, weight])
+        engines.create("torch", threads=1).load(model, "convolution", exact=False)(inputs)
