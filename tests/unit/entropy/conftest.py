@@ -1,51 +1,25 @@
-"""Tables by the formulas of docs/format.md, section 4, and passes with the statistics of a trained student or worse."""
+"""Tables of any kind, and passes with the statistics of a trained student or worse."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import tiny_student
 
 from fastlic.kernels import native
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.tables import MAX_COMPONENTS, WINDOWS, MixtureTables, RowTables
 
 GLLMM = ("normal", "laplace", "logistic")
-SCALES = np.geomspace(0.11, 128.0, 64)
-UNIT = 64  # scale index per unit of the pre-softplus value
-CDFS: dict[str, tuple[float, float, Callable[[float], float]]] = {
-    # family: last t of the table, t of the window's edge, F(t)
-    "normal": (6.0, 4.0, lambda t: 0.5 * math.erfc(-t / math.sqrt(2))),
-    "laplace": (14.0, 8.0, lambda t: 1 - 0.5 * math.exp(-t)),
-    "logistic": (14.0, 8.0, lambda t: 1 / (1 + math.exp(-t))),
-}
 
 
 def mixture_tables(
     families: tuple[str, ...] = GLLMM, components: int = 3, skip_threshold: int = 65472
 ) -> MixtureTables:
-    """Tables of 64 log-spaced scales; the scale index is the pre-softplus value of scale - 0.11."""
-    edges = np.sqrt(SCALES[1:] * SCALES[:-1]) - 0.11
-    thresholds = np.round(UNIT * np.log(np.expm1(edges))).astype(np.int16)
-    inverse_scale, tail, half_cdf = [], [], []
-    for family in families:
-        end, reach, cdf = CDFS[family]
-        steps = [min(32767, round(65536 * (cdf(i * end / 512) - 0.5))) for i in range(513)]
-        half_cdf.append([*steps, steps[-1]])
-        inverse_scale.append(np.round(2**20 * 512 / end / (32 * SCALES)))
-        tail.append(np.ceil(32 * reach * SCALES))
-    return MixtureTables(
-        families=families,
-        components=components,
-        skip_threshold=skip_threshold,
-        exponential=np.round(65535 * np.exp(-np.arange(256) / 16)).astype(np.uint16),
-        thresholds=np.tile(thresholds, (len(families), 1)),
-        inverse_scale=np.array(inverse_scale, np.uint32),
-        tail=np.array(tail, np.int32),
-        half_cdf=np.array(half_cdf, np.uint16),
-    )
+    """Tables of any choice of families and components."""
+    return MixtureTables(families, components, skip_threshold, **tiny_student.mixture_tables(families))
 
 
 def row_tables(rng: np.random.Generator, rows: int) -> RowTables:
