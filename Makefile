@@ -51,7 +51,7 @@ $(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
 
 $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,dev]'
+	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,bench,dev]'
 	@touch $@ $(VENV)/runtime-ready
 
 $(VENV):

@@ -35,7 +35,7 @@ EXTRAS = {
     "export": ["onnx>=1.18", "onnxscript>=0.3", "torch>=2.7"],
     "gpu": ["nvidia-ml-py>=12.560"],
     "tensorrt": ["pycuda>=2025.1", "tensorrt>=10.9"],
-    "bench": ["bjontegaard>=1.3", "jinja2>=3.1", "matplotlib>=3.9", "pytorch-msssim>=1.0"],
+    "bench": ["bjontegaard>=1.3", "filelock>=3.12", "matplotlib>=3.9", "platformdirs>=4.0", "pytorch-msssim>=1.0"],
     "dev": ["hypothesis>=6.100", "mypy>=1.15", "pybind11>=2.13", "pytest>=8.3", "ruff>=0.9", "setuptools>=77"],
 }
 

@@ -32,7 +32,10 @@ COMMANDS = {
 }
 
 # What the packages above the runtime import -> the extra that brings it.
-_EXTRAS = {"torch": "export", "onnx": "export", "onnxscript": "export", "matplotlib": "bench", "jinja2": "bench"}
+_EXTRAS = {
+    **dict.fromkeys(("torch", "onnx", "onnxscript"), "export"),
+    **dict.fromkeys(("bjontegaard", "filelock", "matplotlib", "platformdirs", "pytorch_msssim"), "bench"),
+}
 
 
 class _LazyGroup(typer.core.TyperGroup):
