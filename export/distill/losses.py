@@ -40,7 +40,7 @@ def rate_distortion(coded: Coded, picture: Tensor, loss: Loss, iteration: int) -
         coded: evaluation of `picture`, (B, 3, H, W) float in [0, 1].
         picture: what was coded.
         loss: weights.
-        iteration: decides whether the L1 term still counts.
+        iteration: decides whether the L1 term still counts, and how much z does.
 
     Returns:
         The loss and its parts.
@@ -50,10 +50,17 @@ def rate_distortion(coded: Coded, picture: Tensor, loss: Loss, iteration: int) -
     seen = coded.picture.float()
     mse = 255**2 * functional.mse_loss(seen, picture)
     distortion = mse if loss.distortion == "mse" else _ms_ssim_loss(seen, picture)
-    total = loss.trade_off * distortion + z_bpp + anchor_bpp + nonanchor_bpp
+    total = loss.trade_off * distortion + hyper_weight(iteration, loss) * z_bpp + anchor_bpp + nonanchor_bpp
     if loss.sparsity and iteration < loss.sparsity_iterations:
         total = total + loss.sparsity * coded.y.float().abs().sum() / pixels
     return RateDistortion(total, z_bpp, anchor_bpp, nonanchor_bpp, mse)
+
+
+def hyper_weight(iteration: int, loss: Loss) -> float:
+    """How much the rate of z counts at an iteration: from `hyper` up to 1, in a straight line."""
+    if iteration >= loss.hyper_iterations:
+        return 1.0
+    return loss.hyper + (1 - loss.hyper) * iteration / loss.hyper_iterations
 
 
 def imitation(student: Coded, teacher: Coded, weights: Teacher) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fastlic.export.distill.configuration import Loss, Teacher
-from fastlic.export.distill.losses import channel_emphasis, imitation, rate_distortion
+from fastlic.export.distill.losses import channel_emphasis, hyper_weight, imitation, rate_distortion
 from fastlic.export.students.fu2023 import Coded
 
 
@@ -76,3 +76,18 @@ def test_channel_emphasis_follows_the_bits_of_the_teacher():
 
     assert float(emphasis.mean()) == pytest.approx(1)
     assert float(emphasis[1] / emphasis[0]) == pytest.approx((10 + 3) / (2 + 3))
+
+
+@pytest.mark.parametrize(("iteration", "weight"), [(0, 0.2), (50, 0.6), (100, 1.0), (1000, 1.0)])
+def test_hyper_weight_rises_to_one(iteration, weight):
+    assert hyper_weight(iteration, Loss(trade_off=1.0, hyper=0.2, hyper_iterations=100)) == pytest.approx(weight)
+
+
+def test_rate_distortion_weighs_z_but_reports_all_its_bits():
+    coded = _coded()
+    loss = Loss(trade_off=1.0, hyper=0.0, hyper_iterations=10)
+
+    found = rate_distortion(coded, coded.picture, loss, 0)
+
+    assert float(found.total) == pytest.approx(float(found.bpp - found.z_bpp))
+    assert float(found.z_bpp) == pytest.approx(2 / 4096)
