@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -26,3 +28,16 @@ def pytest_configure() -> None:
 def rng() -> np.random.Generator:
     """Random numbers that are the same in each run."""
     return np.random.default_rng(20230417)
+
+
+@pytest.fixture(scope="session")
+def emulation() -> ModuleType:
+    """The host emulator of CUDA kernels: the module tests/emulation/emulator.py, which no package contains."""
+    spec = importlib.util.spec_from_file_location("fastlic_emulator", TESTS / "emulation" / "emulator.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.compiler() is None:
+        pytest.skip("no C++ compiler to build kernels for the host")
+    return module
