@@ -1,0 +1,143 @@
+"""Compile `kernels/cuda/*.cu` into fatbins, and read what the compiler says about each kernel.
+
+Knows nvcc's flags and its report; knows nothing of devices or launches. `python -m fastlic.kernels.build_cuda --help`
+compiles everything into a folder and prints the table of docs/kernels.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastlic.errors import EngineUnavailable
+
+HERE = Path(__file__).parent
+# Compute capabilities with machine code of their own; later devices compile the PTX of the last one.
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+# No fast-math: what a division or a comparison with NaN gives is part of what the kernels promise.
+FLAGS = ("-O3", "-std=c++17", "-t", "1", "--Werror", "all-warnings", "-Xptxas", "-v")
+
+_ENTRY = re.compile(r"Compiling entry function '(?P<kernel>\w+)' for 'sm_(?P<architecture>\d+)")
+_STACK = re.compile(
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads"
+)
+_USED = re.compile(r"Used (?P<registers>\d+) registers")
+_SHARED = re.compile(r"(?P<shared>\d+) bytes smem")
+
+
+@dataclass(frozen=True, order=True)
+class Resources:
+    """What one kernel takes on one architecture; sizes in bytes, registers per thread, shared memory per block."""
+
+    kernel: str
+    architecture: int
+    registers: int
+    shared: int
+    stack: int
+    spill_stores: int
+    spill_loads: int
+
+
+def sources() -> list[Path]:
+    """All CUDA sources."""
+    return sorted((HERE / "cuda").glob("*.cu"))
+
+
+def find_nvcc() -> str:
+    """Path of the CUDA compiler.
+
+    Raises:
+        EngineUnavailable: there is none on the path.
+    """
+    found = shutil.which("nvcc")
+    if found is None:
+        raise EngineUnavailable("nvcc is not on the path: install the CUDA toolkit to compile kernels/cuda")
+    return found
+
+
+def nvcc_release(nvcc: str) -> str:
+    """Its release, for example `13.0`."""
+    text = subprocess.run([nvcc, "--version"], check=True, capture_output=True, text=True).stdout
+    match = re.search(r"release (\d+\.\d+)", text)
+    return match.group(1) if match else "unknown"
+
+
+def compile_source(
+    nvcc: str, source: Path, folder: Path, architectures: Sequence[int] = ARCHITECTURES
+) -> list[Resources]:
+    """Compile one source into `folder`/<stem>.fatbin: machine code for each architecture and PTX of the last.
+
+    Args:
+        nvcc: path of the compiler.
+        source: a `.cu` file.
+        folder: exists.
+        architectures: compute capabilities as two or three digits, ascending.
+
+    Returns:
+        One entry per kernel and architecture.
+
+    Raises:
+        EngineUnavailable: the source does not compile; the message holds what the compiler said.
+    """
+    codes = [f"arch=compute_{a},code=sm_{a}" for a in architectures]
+    codes.append(f"arch=compute_{architectures[-1]},code=compute_{architectures[-1]}")
+    targets = [word for code in codes for word in ("-gencode", code)]
+    command = [nvcc, *FLAGS, "-I", str(HERE / "include"), *targets, "-fatbin", str(source)]
+    command += ["-o", str(folder / f"{source.stem}.fatbin")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise EngineUnavailable(f"{source.name} does not compile with {nvcc}:\n{done.stderr or done.stdout}")
+    return parse_report(done.stdout + done.stderr)
+
+
+def parse_report(text: str) -> list[Resources]:
+    """The resources in the output of `ptxas -v`, in its order; entries without all figures are left out."""
+    found = []
+    parts = _ENTRY.split(text)  # before, then kernel, architecture, text for each entry
+    for kernel, architecture, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        stack, used, shared = _STACK.search(body), _USED.search(body), _SHARED.search(body)
+        if stack is None or used is None:
+            continue
+        numbers = [int(stack[name]) for name in ("stack", "stores", "loads")]
+        shared_bytes = int(shared["shared"]) if shared else 0
+        found.append(Resources(kernel, int(architecture), int(used["registers"]), shared_bytes, *numbers))
+    return found
+
+
+def table(resources: Iterable[Resources]) -> str:
+    """A Markdown table: shared memory per block, and registers per thread on each architecture."""
+    entries = sorted(resources)
+    architectures = sorted({entry.architecture for entry in entries})
+    lines = [
+        f"| kernel | shared | {' | '.join(f'sm_{a}' for a in architectures)} |",
+        f"|---|---:|{'---:|' * len(architectures)}",
+    ]
+    for kernel in sorted({entry.kernel for entry in entries}):
+        own = {entry.architecture: entry for entry in entries if entry.kernel == kernel}
+        registers = (str(own[a].registers) if a in own else "-" for a in architectures)
+        lines.append(f"| `{kernel}` | {max(e.shared for e in own.values())} | {' | '.join(registers)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Compile all sources and print the table."""
+    parser = argparse.ArgumentParser(description="Compile fastlic's CUDA kernels and print their resources.")
+    parser.add_argument("--output", type=Path, help="folder for the fatbins; none are kept without it")
+    parser.add_argument("--architectures", type=int, nargs="+", default=list(ARCHITECTURES), metavar="CAPABILITY")
+    options = parser.parse_args()
+    nvcc = find_nvcc()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.output or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        compiled = [compile_source(nvcc, path, folder, sorted(options.architectures)) for path in sources()]
+    print(f"nvcc {nvcc_release(nvcc)}\n\n{table(entry for entries in compiled for entry in entries)}", end="")
+
+
+if __name__ == "__main__":
+    main()
