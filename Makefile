@@ -14,7 +14,7 @@ BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint sanitize format gpu-check clean
+.PHONY: demo test lint sanitize format golden gpu-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -38,6 +38,9 @@ sanitize: $(VENV)/dev-ready ## what feeds hostile bytes to native code, under ad
 format: $(VENV)/dev-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+golden: $(VENV)/dev-ready ## write the golden files anew: only when coded output changes on purpose, see golden.py
+	cd tests && $(abspath $(BIN))/python -m conformance.golden
 
 gpu-check: $(VENV)/dev-ready ## tests that need a GPU; without one they are skipped with the reason
 	$(BIN)/python -m pytest -q -rs tests/gpu
