@@ -40,7 +40,7 @@ format: $(VENV)/dev-ready
 	$(BIN)/ruff format .
 
 golden: $(VENV)/dev-ready ## write the golden files anew: only when coded output changes on purpose, see golden.py
-	cd tests && $(abspath $(BIN))/python -m conformance.golden
+	cd tests && $(BIN)/python -m conformance.golden
 
 gpu-check: $(VENV)/dev-ready ## tests that need a GPU; without one they are skipped with the reason
 	$(BIN)/python -m pytest -q -rs tests/gpu
