@@ -70,6 +70,7 @@ def native_extension() -> Pybind11Extension:
     extension = Pybind11Extension(
         "fastlic.kernels._native",
         sources=sorted(parts["SOURCES"]),
+        depends=parts["HEADERS"],
         include_dirs=parts["INCLUDE_DIRS"],
         extra_compile_args=compile_args,
         extra_link_args=link_args,

@@ -10,6 +10,8 @@ _HERE = Path(__file__).parent
 
 # Relative to the repository root, as setuptools wants them.
 SOURCES = sorted(f"kernels/cpu/{path.name}" for path in (_HERE / "cpu").glob("*.cpp"))
+# A change of these compiles again too.
+HEADERS = sorted(path.relative_to(_HERE.parent).as_posix() for path in _HERE.rglob("*.h"))
 INCLUDE_DIRS = ["kernels/include"]
 # Any machine of the architecture must run a wheel, so no -march. There is no floating point, so no flag about it.
 COMPILE_ARGS = ["/O2", "/W3"] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra"]
