@@ -12,7 +12,7 @@ TESTS ?= tests
 
 BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/include/fastlic/*.h)
+BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/*/*.h kernels/include/fastlic/*.h)
 
 .PHONY: demo test lint sanitize format golden gpu-check clean
 
