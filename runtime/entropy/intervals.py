@@ -14,7 +14,7 @@ from fastlic.errors import BundleError
 from fastlic.kernels import native
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.prepared import CHUNK, prepare
-from fastlic.runtime.entropy.tables import TOTAL, MixtureTables
+from fastlic.runtime.entropy.tables import MixtureTables
 
 
 @dataclass(frozen=True)
@@ -79,5 +79,4 @@ def _numpy(pass_: Pass, values: np.ndarray) -> tuple[np.ndarray, Intervals]:
         bounds[part] = prepared.cdf(part, np.stack([slot[part], slot[part] + 1], axis=1))
     excess = np.where(slot == 0, -position, np.where(slot == last, position - last, -1))
     frequency = np.diff(bounds, axis=1)[:, 0]
-    assert frequency.size == 0 or 0 < frequency.min() <= frequency.max() < TOTAL
     return seen, Intervals(bounds[:, 0].astype(np.uint32), frequency.astype(np.uint32), excess.astype(np.int32))
