@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fastlic.runtime.cli import batch, options
+from fastlic.runtime.cli import batch, jobs, options
 from fastlic.runtime.cli.console import Record, note
 
 
@@ -32,13 +32,13 @@ def command(
     if suffix not in pictures.FORMATS:
         raise typer.BadParameter(f"--format {kind}: use one of {', '.join(name[1:] for name in pictures.FORMATS)}.")
     others = [name for name in pictures.FORMATS if name != suffix]
-    jobs = batch.plan(paths, output, reads={".lic"}, writes=[suffix, *others])
-    for job in jobs:
+    planned = jobs.plan(paths, output, reads={".lic"}, writes=[suffix, *others])
+    for job in planned:
         if job.target is not None and job.target.suffix.lower() not in pictures.FORMATS:
             raise typer.BadParameter(f"{job.target}: a picture's name ends in one of {', '.join(pictures.FORMATS)}.")
     with Decoder(model, engine=engine, threads=threads) as decoder:
 
-        def work(job: batch.Job) -> Record:
+        def work(job: jobs.Job) -> Record:
             start = time.perf_counter()
             data = job.read()
             wanted = suffix if job.target is None else job.target.suffix
@@ -57,7 +57,7 @@ def command(
                 "seconds": round(time.perf_counter() - start, 3),
             }
 
-        batch.run(jobs, work, verb="decoding", line=_line, as_json=as_json, force=force)
+        batch.run(planned, work, verb="decoding", line=_line, as_json=as_json, force=force)
 
 
 def _line(record: Record) -> str:

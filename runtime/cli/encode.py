@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fastlic.runtime.cli import batch, options
+from fastlic.runtime.cli import batch, jobs, options
 from fastlic.runtime.cli.console import Record, note
 
 
@@ -25,10 +25,10 @@ def command(
     from fastlic.runtime import pictures
     from fastlic.runtime.codec import Encoder
 
-    jobs = batch.plan(paths, output, reads=pictures.READABLE, writes=[".lic"])
+    planned = jobs.plan(paths, output, reads=pictures.READABLE, writes=[".lic"])
     with Encoder(model, engine=engine, threads=threads) as encoder:
 
-        def work(job: batch.Job) -> Record:
+        def work(job: jobs.Job) -> Record:
             start = time.perf_counter()
             picture = pictures.load(job.read(), name=job.name, background=background)
             for notice in picture.notices:
@@ -47,7 +47,7 @@ def command(
                 "notices": list(picture.notices),
             }
 
-        batch.run(jobs, work, verb="encoding", line=_line, as_json=as_json, force=force)
+        batch.run(planned, work, verb="encoding", line=_line, as_json=as_json, force=force)
 
 
 def _line(record: Record) -> str:

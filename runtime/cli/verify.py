@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastlic.runtime.cli import batch, options
+from fastlic.runtime.cli import jobs, options
 from fastlic.runtime.cli.console import VALIDATION_FAILED, print_json
 
 
@@ -20,7 +20,7 @@ def command(
     """Check bundles against their hashes, certificates and vectors, and .lic files against their checksums."""
     from fastlic.runtime import conformance
 
-    sources = [source for path in paths for source, _ in batch.expand(path, {".lic", ".licb"})]
+    sources = [source for path in paths for source, _ in jobs.expand(path, {".lic", ".licb"})]
     failed = False
     for source in sources:
         if source is None:
