@@ -22,10 +22,7 @@ from fastlic.runtime.entropy.reader import Backend, open_reader
 from fastlic.runtime.entropy.tables import RowTables
 from fastlic.runtime.entropy.writer import StreamWriter
 
-BACKENDS = [
-    "constriction",
-    pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="not built")),
-]
+READERS: tuple[Backend, ...] = ("native", "constriction") if native.available() else ("constriction",)
 
 
 def plain_values(pass_: Pass, streams: list[RangeDecoder]) -> np.ndarray:
@@ -65,7 +62,7 @@ def test_random_passes_all_readers_agree_with_the_plain_one(seed: int) -> None:
         np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", READERS)
 @pytest.mark.parametrize("seed", range(40))
 def test_random_words_give_the_symbols_and_the_verdict_of_the_plain_decoder(seed: int, backend: str) -> None:
     pass_, _ = random_pass(seed)
@@ -75,22 +72,24 @@ def test_random_words_give_the_symbols_and_the_verdict_of_the_plain_decoder(seed
     assert fast_outcome(pass_, data, backend) == plain_outcome(pass_, data)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_bit_flips_of_a_stream_give_the_symbols_and_the_verdict_of_the_plain_decoder(backend: str) -> None:
+def test_bit_flips_of_a_stream_give_the_symbols_and_the_verdict_of_the_plain_decoder() -> None:
     """Above all in the last words: a seal check that misses one form would accept a file that no writer wrote."""
-    pass_, values = next((p, v) for p, v in map(random_pass, range(200)) if p.active is None and v.size > 40)
+    pass_, values = next((p, v) for p, v in map(random_pass, range(200)) if p.active is None and 20 < v.size < 40)
     writer = StreamWriter()
     writer.code(pass_, values)
     (data,) = writer.finish(1)
     assert len(data) >= 16
-
+    damaged = [data[:-4], data + bytes(4)]
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
-        assert fast_outcome(pass_, bytes(flipped), backend) == plain_outcome(pass_, bytes(flipped)), f"bit {bit}"
-    for words in (data[:-4], data + bytes(4)):
-        assert fast_outcome(pass_, words, backend) == plain_outcome(pass_, words)
-    assert fast_outcome(pass_, data, backend)[1] == "accepted"
+        damaged.append(bytes(flipped))
+
+    for words in damaged:
+        expected = plain_outcome(pass_, words)
+        for backend in READERS:
+            assert fast_outcome(pass_, words, backend) == expected, words.hex()
+    assert plain_outcome(pass_, data)[1] == "accepted"
 
 
 def plain_outcome(pass_: Pass, data: bytes) -> tuple[list[int], str]:
@@ -135,7 +134,7 @@ def assert_plain_decoder_agrees(bundle_data: bytes, image: np.ndarray, stream_co
     parsed = read_file(data, manifest)
     assert (parsed.height, parsed.width) == image.shape[:2]
     assert parsed.metadata == {2: b"Exif\0\0"}
-    for entropy in ("constriction", "native") if native.available() else ("constriction",):
+    for entropy in READERS:
         with Decoder(bundle_data, threads=1, entropy=entropy) as decoder:
             fast, grid = decoder.decode_latents(data)
         for box, tile in zip(grid, tiles, strict=True):
