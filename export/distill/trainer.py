@@ -16,14 +16,14 @@ from fastlic.errors import CheckpointError, ConfigurationError
 from fastlic.export import checkpoint
 from fastlic.export.distill import state
 from fastlic.export.distill.averaging import Average
-from fastlic.export.distill.configuration import Run
+from fastlic.export.distill.configuration import Run, Start
 from fastlic.export.distill.data import Crops
 from fastlic.export.distill.losses import rate_distortion
 from fastlic.export.distill.pace import learning_rate
 from fastlic.export.distill.teaching import Teaching
 from fastlic.export.students import from_configuration
 from fastlic.export.students.configuration import FIXED
-from fastlic.export.students.deform import enable_offsets
+from fastlic.export.students.deform import enable_offsets, zero_offsets
 from fastlic.export.students.fu2023 import Coded, Fu2023
 
 QUANTILE_RATE = 1e-3
@@ -59,22 +59,25 @@ class Trainer:
         run.output.mkdir(parents=True, exist_ok=True)
         if self.state_path.is_file():
             self._restore(state.load(self.state_path))
+        self._follow_pace()
 
     def _begin(self) -> Fu2023:
         model = from_configuration(self.configuration)
-        if self.run.start is None:
-            return model
-        begun = checkpoint.load(self.run.start.checkpoint).model.state_dict()
-        fresh = self.run.start.fresh
-        kept = {key: value for key, value in begun.items() if not (fresh and key.startswith(fresh))}
+        if self.run.start is not None:
+            self._take_over(model, self.run.start)
+        if self.run.optimiser.offsets_from > 0:
+            # What is kept before they are switched on must be the plain convolution that was trained.
+            zero_offsets(model)
+        return model
+
+    def _take_over(self, model: Fu2023, start: Start) -> None:
+        begun = checkpoint.load(start.checkpoint).model.state_dict()
+        kept = {key: value for key, value in begun.items() if not (start.fresh and key.startswith(start.fresh))}
         own = model.state_dict()
         misfit = [key for key, value in kept.items() if key not in own or own[key].shape != value.shape]
         if misfit:
-            raise CheckpointError(
-                f"{self.run.start.checkpoint}: {misfit[0]!r} does not fit the student. Correct [student]"
-            )
+            raise CheckpointError(f"{start.checkpoint}: {misfit[0]!r} does not fit the student. Correct [student]")
         model.load_state_dict(kept, strict=False)
-        return model
 
     def _make_optimiser(self) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
         prefixes = self.run.optimiser.train
@@ -107,8 +110,7 @@ class Trainer:
         rate = learning_rate(self.iteration, settings)
         trained, prior, _ = self.optimiser.param_groups
         trained["lr"], prior["lr"] = rate, rate * settings.prior
-        for model in self._networks():
-            enable_offsets(model, self.iteration >= settings.offsets_from)
+        self._follow_pace()
         picture = self.crops.batch(data.batch, data.patch, data.zoom, self.drawing).to(self.device)
         coded = self._evaluate(self.model, picture)
         own = rate_distortion(coded, picture, self.run.loss, self.iteration)
@@ -135,8 +137,13 @@ class Trainer:
             "learning_rate": rate,
         }
 
+    def _follow_pace(self) -> None:
+        """Switch the student's offsets on or off as the coming iteration asks; a teacher has learnt its own."""
+        for model in (self.model, self.average.model):
+            enable_offsets(model, self.iteration >= self.run.optimiser.offsets_from)
+
     def _networks(self) -> list[Fu2023]:
-        """Every network whose offsets follow the run's pace; a frozen teacher stays as it was trained."""
+        """Every network that changes: those whose weights a state must hold."""
         joint = [self.teaching.model] if self.teaching is not None and self.teaching.settings.joint else []
         return [self.model, self.average.model, *joint]
 

@@ -138,8 +138,7 @@ class DeformConv2d(nn.Module):
         self.weight = plain.weight
         self.bias = nn.Parameter(plain.bias.detach())  # type: ignore[union-attr]
         self.offset = nn.Conv2d(inputs, 2 * size * size, size, padding=size // 2)
-        nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
+        zero_offsets(self)
         self.enabled = True
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,6 +155,14 @@ def enable_offsets(model: nn.Module, enabled: bool) -> None:
     for module in model.modules():
         if isinstance(module, DeformConv2d):
             module.enabled = enabled
+
+
+def zero_offsets(model: nn.Module) -> None:
+    """Make every deformable convolution of `model` equal its plain convolution; the offsets can still be trained."""
+    for module in model.modules():
+        if isinstance(module, DeformConv2d):
+            for parameter in module.offset.parameters():
+                nn.init.zeros_(parameter)
 
 
 def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:

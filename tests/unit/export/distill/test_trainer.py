@@ -90,6 +90,21 @@ def test_step_offsets_switched_on_are_trained_only_then(run, changed):
     assert bool(offset.any())
 
 
+def test_start_with_offsets_off_keeps_the_plain_convolution(run, changed, tmp_path, published):
+    state = torch.load(published, weights_only=True)
+    torch.save({key: value + 0.1 * (".offset." in key) for key, value in state.items()}, published)
+    start = Start(checkpoint=published)
+    offsets = ("g_s.2.deform.offset.weight", "g_s.2.deform.offset.bias")
+
+    plain = _begin(changed(run, start=start, optimiser={"offsets_from": 2}, output=tmp_path / "plain"))
+    on = _begin(changed(run, start=start, output=tmp_path / "on"))
+
+    assert not any(bool(plain.average.model.state_dict()[key].any()) for key in offsets)
+    assert not plain.average.model.g_s[0].deform.enabled
+    assert all(bool(on.average.model.state_dict()[key].all()) for key in offsets)
+    assert on.average.model.g_s[0].deform.enabled
+
+
 def test_step_prefixes_train_those_parameters_alone(run, changed):
     trainer = _begin(changed(run, optimiser={"train": ("h_s", "pen_")}))
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
