@@ -88,12 +88,16 @@ def load(source: Path | bytes, *, name: str | None = None, background: str | Non
         try:
             with Image.open(io.BytesIO(content)) as image:
                 _refuse_animation(image, name)
-                if _is_deep(image):
+                deep = _is_deep(image)
+                if deep:
                     notices.append("more than 8 bits per channel: reduced to 8")
                 image.load()
                 metadata = _metadata(image)  # a PNG may hold some of it behind the pixels
-                rgb = _to_rgb(image, metadata, name, background, notices)
-                pixels = np.ascontiguousarray(rgb)
+                if image.has_transparency_data:
+                    flat = _opaque(image, name, background, notices)
+                else:
+                    flat = _shallow(image) if deep else image
+                pixels = np.ascontiguousarray(_to_rgb(flat, metadata, name, notices))
         except PictureError:
             raise
         except UnidentifiedImageError:
@@ -150,8 +154,15 @@ def _refuse_animation(image: Image.Image, name: str) -> None:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether Pillow drops bits; it reads 16-bit colour as RGB without a word, only the raw mode tells."""
-    return image.mode in _DEEP_MODES or any(_DEEP_RAW_MODE.search(str(tile[-1])) for tile in getattr(image, "tile", ()))
+    """Whether a channel has more than 8 bits.
+
+    Pillow reads 16-bit colour as RGB without a word: only what it is about to read, the tile, tells. A tile ends with
+    the raw mode, alone or in a tuple; that of a PPM other than 8-bit is (mode, largest value).
+    """
+    return image.mode in _DEEP_MODES or any(
+        _DEEP_RAW_MODE.search(str(tile[-1])) or (tile[0] == "ppm" and tile[-1][-1] > 255)
+        for tile in getattr(image, "tile", ())
+    )
 
 
 def _metadata(image: Image.Image) -> dict[str, bytes]:
@@ -171,14 +182,15 @@ def _metadata(image: Image.Image) -> dict[str, bytes]:
     return {key: bytes(value) for key, value in found.items() if value}
 
 
-def _to_rgb(
-    image: Image.Image, metadata: dict[str, bytes], name: str, background: str | None, notices: list[str]
-) -> Image.Image:
+def _shallow(image: Image.Image) -> Image.Image:
+    """The high byte of 16-bit grey, as Pillow itself reduces colour; other modes hold 8 bits already."""
+    if image.mode in (*_DEEP_MODES, "I"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    return image
+
+
+def _to_rgb(image: Image.Image, metadata: dict[str, bytes], name: str, notices: list[str]) -> Image.Image:
     """The picture in mode RGB; `metadata` loses a profile that no longer fits, `notices` says so."""
-    if image.has_transparency_data:
-        image = _opaque(image, name, background, notices)
-    if image.mode in _DEEP_MODES:
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.mode == "P":
         image = image.convert("RGB")
     if image.mode == "RGB":

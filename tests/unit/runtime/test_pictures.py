@@ -97,6 +97,25 @@ def test_load_16_bit_keeps_the_high_byte_and_says_so(rng: np.random.Generator, c
     assert any("8 bits" in notice for notice in picture.notices)
 
 
+@pytest.mark.parametrize(("kind", "channels"), [(b"P5", 1), (b"P6", 3)])
+def test_load_16_bit_ppm_is_reduced_and_says_so(kind: bytes, channels: int) -> None:
+    samples = np.full((1, 2, channels), 0xABAB, ">u2")
+
+    picture = pictures.load(kind + b"\n2 1\n65535\n" + samples.tobytes())
+
+    assert (picture.pixels == 0xAB).all()
+    assert "8 bits" in picture.notices[0]
+
+
+def test_load_16_bit_grey_with_a_transparent_value_is_refused() -> None:
+    content = deep_png(1, np.zeros((4, 4, 1), np.uint16))
+    transparency = b"tRNS" + struct.pack(">H", 0)
+    chunk = struct.pack(">I", 2) + transparency + struct.pack(">I", zlib.crc32(transparency))
+
+    with pytest.raises(PictureError):
+        pictures.load(content[:33] + chunk + content[33:])
+
+
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_load_pixels_without_an_8_bit_meaning_are_refused(mode: str) -> None:
     with pytest.raises(PictureError, match=f"kind {mode} .*Convert it"):
