@@ -10,6 +10,7 @@
 
 #include "machine.h"
 
+#define FASTLIC_EMULATION  // headers shared with the CPU take the text meant for GPUs
 #define __global__
 #define __device__
 #define __launch_bounds__(...)
@@ -23,7 +24,7 @@
 #define __ballot_sync(mask, predicate) ::fastlic::emulation::ballot(FASTLIC_SITE, mask, predicate)
 
 // Shared memory of the running block: blocks run one after another, so static storage is enough.
-#define FASTLIC_SHARED(type, name, count)                                 \
+#define FASTLIC_SHARED(type, name, count)                                    \
     alignas(16) static unsigned char name##_storage[sizeof(type) * (count)]; \
     const ::fastlic::Shared<type> name(reinterpret_cast<type*>(name##_storage), (count), #name)
 
@@ -45,19 +46,20 @@ Out collective(Site site, unsigned mask, const In& in, const Complete& complete)
     };
     Out out{};
     const Operand operand{&in, &complete};
-    Machine::get().collective(site, mask, &operand, &out, [](unsigned lanes, const void* const* ins, void* const* outs) {
-        const In* typed_in[kWarpSize] = {};
-        Out* typed_out[kWarpSize] = {};
-        const Complete* run = nullptr;
-        for (unsigned l = 0; l < kWarpSize; ++l) {
-            if ((lanes >> l & 1) == 0) continue;
-            const auto* brought = static_cast<const Operand*>(ins[l]);
-            typed_in[l] = brought->in;
-            typed_out[l] = static_cast<Out*>(outs[l]);
-            run = brought->complete;
-        }
-        (*run)(lanes, typed_in, typed_out);
-    });
+    Machine::get().collective(site, mask, &operand, &out,
+                              [](unsigned lanes, const void* const* ins, void* const* outs) {
+                                  const In* typed_in[kWarpSize] = {};
+                                  Out* typed_out[kWarpSize] = {};
+                                  const Complete* run = nullptr;
+                                  for (unsigned l = 0; l < kWarpSize; ++l) {
+                                      if ((lanes >> l & 1) == 0) continue;
+                                      const auto* brought = static_cast<const Operand*>(ins[l]);
+                                      typed_in[l] = brought->in;
+                                      typed_out[l] = static_cast<Out*>(outs[l]);
+                                      run = brought->complete;
+                                  }
+                                  (*run)(lanes, typed_in, typed_out);
+                              });
     return out;
 }
 
@@ -115,7 +117,8 @@ public:
     using Value = std::remove_const_t<T>;
 
     Checked(T* data, Region* region)
-        : data_(data), region_(region),
+        : data_(data),
+          region_(region),
           start_(region ? reinterpret_cast<const unsigned char*>(data) - region->base : 0) {}
 
     Value load(int64_t i) const { return load_as<Value>(i); }

@@ -36,7 +36,8 @@ constexpr uint32_t kTotal = 1u << 16;
 constexpr int kMaxTail = 1 << 20;
 constexpr int kMaxValue = 16383;  // of a coded element, either sign
 
-// The tables of one distribution, as pointers so that they may lie anywhere.
+// The tables of one distribution, as pointers so that they may lie anywhere. Functions take any type with these
+// members, as memory on a GPU is reached through other types than pointers.
 struct MixtureView {
     const uint16_t* exponential;    // [256]
     const int16_t* thresholds;      // [families][63], ascending
@@ -68,8 +69,23 @@ static_assert((kMaxFamilies - 1) * kHalfCdfEntries <= UINT16_MAX, "a family's ta
 
 FASTLIC_HD int window_width(int window) { return kMinWindow << window; }
 
+// values[index] of `count`. Registers have no addresses: on a GPU, an array indexed by what is known only at run time
+// would move to memory, so there all of it is looked at.
+template <class T>
+FASTLIC_HD T chosen(const T* values, int count, int index) {
+#if defined(__CUDA_ARCH__) || defined(FASTLIC_EMULATION)
+    T value = values[0];
+    for (int k = 1; k < count; ++k) value = k == index ? values[k] : value;
+    return value;
+#else
+    (void)count;
+    return values[index];
+#endif
+}
+
 // Number of ascending thresholds that are <= x: six halvings of 63.
-FASTLIC_HD int scale_level(const int16_t* thresholds, int x) {
+template <class Thresholds>
+FASTLIC_HD int scale_level(const Thresholds& thresholds, int x) {
     int level = 0;
     for (int half = kLevels / 2; half > 0; half >>= 1) {
         level += thresholds[level + half - 1] <= x ? half : 0;
@@ -78,7 +94,8 @@ FASTLIC_HD int scale_level(const int16_t* thresholds, int x) {
 }
 
 // exp of (logit - largest) / 16 in Q16, the largest itself being exponential[0].
-FASTLIC_HD uint32_t exponential(const uint16_t* table, int largest, int logit) {
+template <class Table>
+FASTLIC_HD uint32_t exponential(const Table& table, int largest, int logit) {
     const int below = largest - logit;
     return table[below < kExponentials ? below : kExponentials - 1];
 }
@@ -96,8 +113,8 @@ FASTLIC_HD uint32_t exact_share(uint32_t e, uint64_t scaled, uint64_t denominato
 //
 // Bounds: S_f <= 16 * 65535 < 2^20 and G <= 3 * 65535 < 2^18, so G * S_f < 2^38; g_f * 2^15 < 2^31, so its shift by 32
 // stays below 2^63. S_f and G are positive because exponential[0] is.
-template <class AnyCounts>
-FASTLIC_HD int mixture_weights(const MixtureView& tables, const AnyCounts& counts, const int16_t* parameters,
+template <class View, class AnyCounts>
+FASTLIC_HD int mixture_weights(const View& tables, const AnyCounts& counts, const int16_t* parameters,
                                uint16_t* weights) {
     const int n = counts.components;
     const int count = counts.families * n;
@@ -114,6 +131,7 @@ FASTLIC_HD int mixture_weights(const MixtureView& tables, const AnyCounts& count
         }
     }
     uint32_t sum = 0;
+    uint32_t most = 0;
     int heaviest = 0;
     for (int f = 0; f < counts.families; ++f) {
         const int16_t* logits = parameters + f * n;
@@ -130,12 +148,15 @@ FASTLIC_HD int mixture_weights(const MixtureView& tables, const AnyCounts& count
         const uint64_t denominator = static_cast<uint64_t>(share_sum) * e_sum;
         const uint64_t reciprocal = (scaled << 32) / denominator;
         for (int k = 0; k < n; ++k) {
-            out[k] = static_cast<uint16_t>(exact_share(e[k], scaled, denominator, reciprocal));
-            sum += out[k];
-            heaviest = out[k] > weights[heaviest] ? f * n + k : heaviest;
+            const uint32_t weight = exact_share(e[k], scaled, denominator, reciprocal);
+            out[k] = static_cast<uint16_t>(weight);
+            sum += weight;
+            heaviest = weight > most ? f * n + k : heaviest;
+            most = weight > most ? weight : most;
         }
     }
-    weights[heaviest] = static_cast<uint16_t>(weights[heaviest] + (1u << kWeightBits) - sum);
+    const uint16_t rest = static_cast<uint16_t>((1u << kWeightBits) - sum);
+    for (int k = 0; k < count; ++k) weights[k] = static_cast<uint16_t>(weights[k] + (k == heaviest ? rest : 0));
     return heaviest;
 }
 
@@ -153,13 +174,13 @@ struct Shape {
     uint8_t live;
 };
 
-// Everything an element's frequencies depend on; components of weight 0 are left out. `level` gives the scale level of
-// (family, scale index): scale_level, or a table of it.
+// Everything an element's frequencies depend on: `keep(k, component)` is called for the components of positive weight,
+// in order, k counting all. `level` gives the scale level of (family, scale index): scale_level, or a table of it.
 //
 // Bounds: |mean| <= 2^15 and |32 * centre| <= 2^15, so offset < 2^17 and reach <= 2^16 + 2^20: int32 holds them.
-template <class AnyCounts, class Level>
-FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const AnyCounts& counts, const int16_t* parameters,
-                               Component* components, const Level& level) {
+template <class View, class AnyCounts, class Level, class Keep>
+FASTLIC_HD Shape mixture_components(const View& tables, const AnyCounts& counts, const int16_t* parameters,
+                                    const Level& level, const Keep& keep) {
     static_assert(kMaxTail <= (1 << 20), "reach is summed in int32");
     const int n = counts.components;
     const int count = counts.families * n;
@@ -167,7 +188,7 @@ FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const AnyCounts& count
     const int heaviest = mixture_weights(tables, counts, parameters, weights);
     const int16_t* means = parameters + count;
     const int16_t* scales = means + count;
-    const int centre = (means[heaviest] + 16) >> 5;
+    const int centre = (chosen(means, count, heaviest) + 16) >> 5;
     int live = 0;
     int32_t reach = 0;
     for (int f = 0, k = 0; f < counts.families; ++f) {
@@ -177,22 +198,33 @@ FASTLIC_HD Shape mixture_shape(const MixtureView& tables, const AnyCounts& count
             const int32_t distance = 32 * centre - means[k];
             const int32_t needed = (distance < 0 ? -distance : distance) + tables.tail[entry];
             reach = needed > reach ? needed : reach;
-            components[live++] = {tables.inverse_scale[entry], distance - 16, weights[k],
-                                  static_cast<uint16_t>(f * kHalfCdfEntries)};
+            keep(k, Component{tables.inverse_scale[entry], distance - 16, weights[k],
+                              static_cast<uint16_t>(f * kHalfCdfEntries)});
+            ++live;
         }
     }
     return {static_cast<int16_t>(centre), static_cast<uint8_t>(window_class(reach)), static_cast<uint8_t>(live)};
 }
 
+// The same with the live components written one after another.
+template <class View, class AnyCounts, class Level>
+FASTLIC_HD Shape mixture_shape(const View& tables, const AnyCounts& counts, const int16_t* parameters,
+                               Component* components, const Level& level) {
+    const auto append = [&components](int, const Component& component) { *components++ = component; };
+    return mixture_components(tables, counts, parameters, level, append);
+}
+
 // Weight times distribution function less one half, Q31, at distance d (Q5) from the mean.
 //
 // Bounds: |d| <= 2^17 + 2^13 and inverse_scale < 2^32, so the product is below 2^50. half <= 32767 and weight <= 2^15.
-FASTLIC_HD int32_t weighted_half(const uint16_t* half_cdf, const Component& component, int32_t d) {
+template <class HalfCdf>
+FASTLIC_HD int32_t weighted_half(const HalfCdf& half_cdf, const Component& component, int32_t d) {
     const uint32_t distance = static_cast<uint32_t>(d < 0 ? -d : d);
     const uint64_t wide = (static_cast<uint64_t>(distance) * component.inverse_scale) >> 12;
     const uint32_t u = wide < (kSteps << 8) ? static_cast<uint32_t>(wide) : (kSteps << 8);
-    const uint16_t* h = half_cdf + component.half_cdf + (u >> 8);
-    const int32_t half = h[0] + (((h[1] - h[0]) * static_cast<int32_t>(u & 255)) >> 8);
+    const uint32_t step = component.half_cdf + (u >> 8);
+    const int32_t lower = half_cdf[step];
+    const int32_t half = lower + (((half_cdf[step + 1] - lower) * static_cast<int32_t>(u & 255)) >> 8);
     return component.weight * (d < 0 ? -half : half);
 }
 
