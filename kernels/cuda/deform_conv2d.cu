@@ -1,17 +1,17 @@
-// Deformable 3x3 convolution, stride 1, padding 1, in one launch: sampling, multiplication on tensor cores, bias, LeakyReLU.
+// Deformable 3x3 convolution, stride 1, padding 1, in one launch: samples, products on tensor cores, bias, LeakyReLU.
 //
 //   in   x        half [batch][height][width][C]
-//        offsets  half [batch][height][width][offset_stride], pairs (dy, dx) per tap, taps row by row; the stride is even
+//        offsets  half [batch][height][width][offset_stride], pairs (dy, dx) per tap, taps row by row; even stride
 //        mask     half [batch][height][width][mask_stride]; mask_stride 0: not read, any pointer will do
 //        weight   half [9][C][N]
 //        bias     half [N]
 //   out  y        half [batch][height][width][N], sums in float, rounded once
-// C and N are multiples of 8, N at most the instance's channels times the grid's y. slope: the bits of LeakyReLU's float
-// slope, 1.0 for none. Pointers are aligned to 16 bytes.
+// C and N are multiples of 8, N at most the instance's channels times the grid's y. slope: the bits of LeakyReLU's
+// float slope, 1.0 for none. Pointers are aligned to 16 bytes.
 //
-// An implicit matrix product [pixels][9 C] x [9 C][N]: each step takes kDepth channels of one tap. The samples of the next
-// step are under way in registers, its weights by cp.async, while tensor cores work on this one; one barrier a step.
-// Interpolation is in half, as the plain formula's is, with fused additions: never more roundings than it has.
+// An implicit matrix product [pixels][9 C] x [9 C][N]: each step takes kDepth channels of one tap. The samples of the
+// next step are under way in registers, its weights by cp.async, while tensor cores work on this one; one barrier a
+// step. Interpolation is in half, as the plain formula's is, with fused additions: never more roundings than it has.
 // Launch: grid (tiles, ceil(N / channels), batch), static shared memory; names and shapes in launch.py.
 // Twin: twins.deform_conv2d.
 #include "deform_sampling.h"
@@ -23,8 +23,8 @@ namespace {
 constexpr int kVector = 8;  // halves in 16 bytes
 constexpr int kWarp = 32;
 
-// Where 16-byte chunk `chunk` of a row of kChunks lies, in halves. ldmatrix reads eight rows at one chunk: they must lie
-// in different banks, and a row is a multiple of 64 bytes.
+// Where 16-byte chunk `chunk` of a row of kChunks lies, in halves. ldmatrix reads eight rows at one chunk: they must
+// lie in different banks, and a row is a multiple of 64 bytes.
 template <int kChunks>
 FASTLIC_DEVICE int swizzled(int row, int chunk) {
     static_assert(kChunks % 4 == 0, "rows fill half of the banks or all of them");
@@ -47,8 +47,8 @@ struct Tiling {
     static constexpr int kColumnBlocks = kWarpChannels / 16;
     static constexpr int kDepthChunks = kDepth / kVector;
     static constexpr int kChannelChunks = kChannels / kVector;
-    static constexpr int kGathers = kPixels * kDepthChunks / kThreads;       // chunks each thread samples in a step
-    static constexpr int kCopies = kDepth * kChannelChunks / kThreads;       // chunks of weights it copies
+    static constexpr int kGathers = kPixels * kDepthChunks / kThreads;  // chunks each thread samples in a step
+    static constexpr int kCopies = kDepth * kChannelChunks / kThreads;  // chunks of weights it copies
     static_assert(kRowBlocks * 16 * kWarpsM == kPixels && kColumnBlocks * 16 * kWarpsN == kChannels, "whole fragments");
     static_assert(kGathers * kThreads == kPixels * kDepthChunks && kCopies * kThreads == kDepth * kChannelChunks,
                   "every thread has the same number of chunks");
@@ -133,7 +133,8 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
             corners.store(tap * T::kPixels + pixel, sample.corner);
             const PackedWeights packed{
                 {ptx::half2_from_halves(ptx::half_from_float(sample.weight[0]), ptx::half_from_float(sample.weight[1])),
-                 ptx::half2_from_halves(ptx::half_from_float(sample.weight[2]), ptx::half_from_float(sample.weight[3]))}};
+                 ptx::half2_from_halves(ptx::half_from_float(sample.weight[2]),
+                                        ptx::half_from_float(sample.weight[3]))}};
             interpolation.store(tap * T::kPixels + pixel, packed);
         }
     }
@@ -169,8 +170,7 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
             const int chunk = thread + i * T::kThreads;
             const int pixel = chunk / T::kDepthChunks;
             const PackedWeights packed = interpolation.load(tap * T::kPixels + pixel);
-            samples.store_as(stage * T::kPixels * T::kDepth +
-                                 swizzled<T::kDepthChunks>(pixel, chunk % T::kDepthChunks),
+            samples.store_as(stage * T::kPixels * T::kDepth + swizzled<T::kDepthChunks>(pixel, chunk % T::kDepthChunks),
                              interpolate(ahead[i], packed.pair));
         }
     };
@@ -260,15 +260,15 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
 #endif
 
 // name, tile rows, tile columns, channels, depth, warps over pixels, warps over channels, blocks per multiprocessor
-#define FASTLIC_DEFORM_CONV2D(name, rows, columns, channels, depth, warps_m, warps_n, blocks)                              \
-    extern "C" __global__ void __launch_bounds__(32 * (warps_m) * (warps_n), FASTLIC_RESIDENT(blocks))                     \
-        name(const fastlic::Half* x, const fastlic::Half* offsets, const fastlic::Half* mask,                              \
-             const fastlic::Half* weight, const fastlic::Half* bias, int32_t height, int32_t width, int32_t in_channels,   \
-             int32_t out_channels, int32_t offset_stride, int32_t mask_stride, int32_t slope, fastlic::Half* y) {          \
-        fastlic::deform_conv2d<fastlic::Tiling<rows, columns, channels, depth, warps_m, warps_n>>(                         \
-            x, offsets, mask, weight, bias,                                                                                \
-            fastlic::DeformShape{height, width, in_channels, out_channels, offset_stride, mask_stride},                    \
-            __int_as_float(slope), y);                                                                                     \
+#define FASTLIC_DEFORM_CONV2D(name, rows, columns, channels, depth, warps_m, warps_n, blocks)                         \
+    extern "C" __global__ void __launch_bounds__(32 * (warps_m) * (warps_n), FASTLIC_RESIDENT(blocks)) name(          \
+        const fastlic::Half* x, const fastlic::Half* offsets, const fastlic::Half* mask, const fastlic::Half* weight, \
+        const fastlic::Half* bias, int32_t height, int32_t width, int32_t in_channels, int32_t out_channels,          \
+        int32_t offset_stride, int32_t mask_stride, int32_t slope, fastlic::Half* y) {                                \
+        fastlic::deform_conv2d<fastlic::Tiling<rows, columns, channels, depth, warps_m, warps_n>>(                    \
+            x, offsets, mask, weight, bias,                                                                           \
+            fastlic::DeformShape{height, width, in_channels, out_channels, offset_stride, mask_stride},               \
+            __int_as_float(slope), y);                                                                                \
     }
 
 FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x64, 8, 8, 64, 32, 2, 2, 3)

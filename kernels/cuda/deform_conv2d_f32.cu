@@ -1,15 +1,16 @@
-// Deformable 3x3 convolution, stride 1, padding 1, in float: the form of deform_conv2d.cu for graphs that stay in float.
+// Deformable 3x3 convolution, stride 1, padding 1, in float: deform_conv2d.cu for graphs that stay in float.
 //
 //   in   x        float [batch][height][width][C]
-//        offsets  float [batch][height][width][offset_stride], pairs (dy, dx) per tap, taps row by row; the stride is even
+//        offsets  float [batch][height][width][offset_stride], pairs (dy, dx) per tap, taps row by row; even stride
 //        mask     float [batch][height][width][mask_stride]; mask_stride 0: not read, any pointer will do
 //        weight   float [9][C][N]
 //        bias     float [N]
 //   out  y        float [batch][height][width][N]
-// C and N are multiples of 4. slope: the bits of LeakyReLU's float slope, 1.0 for none. Pointers are aligned to 16 bytes.
+// C and N are multiples of 4. slope: the bits of LeakyReLU's float slope, 1.0 for none. Pointers are aligned to
+// 16 bytes.
 //
-// No tensor cores: their float format keeps 10 bits. A thread sums 8 pixels by 4 channels; samples lie transposed so that a
-// thread's 8 pixels are two 16-byte loads.
+// No tensor cores: their float format keeps 10 bits. A thread sums 8 pixels by 4 channels; samples lie transposed so
+// that a thread's 8 pixels are two 16-byte loads.
 // Launch: grid (tiles, ceil(N / 64), batch), 128 threads, static shared memory. Twin: twins.deform_conv2d.
 #include "deform_sampling.h"
 
@@ -18,8 +19,8 @@ namespace {
 
 constexpr int kTileRows = 8, kTileColumns = 8, kPixels = kTileRows * kTileColumns;
 constexpr int kChannels = 64;
-constexpr int kDepth = 16;       // input channels per step
-constexpr int kVector = 4;       // floats in 16 bytes
+constexpr int kDepth = 16;  // input channels per step
+constexpr int kVector = 4;  // floats in 16 bytes
 constexpr int kThreads = 128;
 constexpr int kPixelsEach = 8, kChannelsEach = 4;
 constexpr int kRow = kPixels + 4;  // of the transposed samples: the padding spreads stores over the banks
@@ -70,8 +71,8 @@ FASTLIC_DEVICE void deform_conv2d(const float* x_pointer, const float* offsets_p
             const int64_t at = map + static_cast<int64_t>(py) * shape.width + px;
             const int64_t pair = at * shape.offset_stride + 2 * tap;
             const float modulation = shape.mask_stride > 0 ? mask.load(at * shape.mask_stride + tap) : 1.0f;
-            sample = sample_at(py - 1 + tap / 3, px - 1 + tap % 3, offsets.load(pair), offsets.load(pair + 1), modulation,
-                               shape.height, shape.width);
+            sample = sample_at(py - 1 + tap / 3, px - 1 + tap % 3, offsets.load(pair), offsets.load(pair + 1),
+                               modulation, shape.height, shape.width);
         }
         corners.store(tap * kPixels + pixel, sample.corner);
         interpolation.store(tap * kPixels + pixel,
@@ -144,8 +145,9 @@ FASTLIC_DEVICE void deform_conv2d(const float* x_pointer, const float* offsets_p
 
 extern "C" __global__ void __launch_bounds__(128, 4)
     deform_conv2d_f32_8x8x64(const float* x, const float* offsets, const float* mask, const float* weight,
-                             const float* bias, int32_t height, int32_t width, int32_t in_channels, int32_t out_channels,
-                             int32_t offset_stride, int32_t mask_stride, int32_t slope, float* y) {
+                             const float* bias, int32_t height, int32_t width, int32_t in_channels,
+                             int32_t out_channels, int32_t offset_stride, int32_t mask_stride, int32_t slope,
+                             float* y) {
     fastlic::deform_conv2d(x, offsets, mask, weight, bias,
                            fastlic::DeformShape{height, width, in_channels, out_channels, offset_stride, mask_stride},
                            __int_as_float(slope), y);

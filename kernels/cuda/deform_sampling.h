@@ -1,8 +1,8 @@
 // Where a deformable 3x3 convolution samples: the four neighbours of a fractional position and their weights.
 //
 // Rule: Dai et al. 2017 (DCNv1), Zhu et al. 2019 (DCNv2, the mask); borders as in torchvision and ONNX DeformConv: a
-// neighbour outside the map counts as 0, and so does a sample whose position is NaN, infinite or a pixel or more outside.
-// Knows positions; knows nothing of channels.
+// neighbour outside the map counts as 0, and so does a sample whose position is NaN, infinite or a pixel or more
+// outside. Knows positions; knows nothing of channels.
 #pragma once
 
 #include <cmath>
@@ -25,8 +25,8 @@ struct Sample {
 
 // The sample of one (output pixel, tap). `base_*` is where the tap lies without offset, at most 1 outside the map.
 //
-// The integer part of the offset is taken before anything is added, so the fraction is exact on maps of any size. The first
-// comparison is false for NaN and leaves only offsets that fit an integer.
+// The integer part of the offset is taken before anything is added, so the fraction is exact on maps of any size. The
+// first comparison is false for NaN and leaves only offsets that fit an integer.
 FASTLIC_DEVICE Sample sample_at(int base_y, int base_x, float offset_y, float offset_x, float modulation, int height,
                                 int width) {
     Sample sample{0, {0.0f, 0.0f, 0.0f, 0.0f}};

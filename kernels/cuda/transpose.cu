@@ -1,11 +1,11 @@
-// Layout conversion: the transposition of the last two axes, by number of bits. NHWC from NCHW is rows = C, columns = H W;
-// NCHW from NHWC is rows = H W, columns = C.
+// Layout conversion: the transposition of the last two axes, by number of bits. NHWC from NCHW has rows = C and
+// columns = H W, NCHW from NHWC has rows = H W and columns = C.
 //
 //   in   x   [batch][rows][columns]
 //   out  y   [batch][columns][rows]
 //
-// Tiles of 32x32 through shared memory, so that reads and writes both run along rows; the odd row length keeps columns in
-// different banks. Launch: grid (ceil(columns / 32), ceil(rows / 32), batch), 256 threads. Twin: twins.transpose.
+// Tiles of 32x32 through shared memory, so that reads and writes both run along rows; the odd row length keeps columns
+// in different banks. Launch: grid (ceil(columns / 32), ceil(rows / 32), batch), 256 threads. Twin: twins.transpose.
 #include "fastlic/memory.h"
 
 namespace fastlic {
@@ -25,7 +25,8 @@ FASTLIC_DEVICE void transpose(const T* x_pointer, int32_t rows, int32_t columns,
 #pragma unroll
     for (int i = first; i < kTile; i += kThreadRows) {
         if (top + i < rows && left + column < columns) {
-            tile.store(i * (kTile + 1) + column, x.load(plane + static_cast<int64_t>(top + i) * columns + left + column));
+            tile.store(i * (kTile + 1) + column,
+                       x.load(plane + static_cast<int64_t>(top + i) * columns + left + column));
         }
     }
     __syncthreads();

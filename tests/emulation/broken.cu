@@ -1,4 +1,4 @@
-// Kernels with one fault each, and next to each fault the same kernel without it: what test_emulator.py must tell apart.
+// Kernels with one fault each, and beside a fault the same kernel without it: what test_emulator.py must tell apart.
 #include "fastlic/ptx.h"
 
 using fastlic::Global;

@@ -1,5 +1,5 @@
-// What emulator.py calls: the kernels of one source by name, with arguments as 64-bit words (pointers, or int32 in the low
-// half). Included last in a translation unit that emulator.py writes, after the kernel's source:
+// What emulator.py calls: the kernels of one source by name, with arguments as 64-bit words (pointers, or int32 in the
+// low half). Included last in a translation unit that emulator.py writes, after the kernel's source:
 //
 //   #include "/.../kernels/cuda/transpose.cu"
 //   #include "interface.h"
@@ -49,10 +49,10 @@ const std::vector<Kernel>& kernels();
 }  // namespace fastlic::emulation
 
 #define FASTLIC_KERNEL(name) ::fastlic::emulation::describe(#name, &name)
-#define FASTLIC_KERNELS(...)                                               \
+#define FASTLIC_KERNELS(...)                                                       \
     const std::vector<fastlic::emulation::Kernel>& fastlic::emulation::kernels() { \
-        static const std::vector<Kernel> all{__VA_ARGS__};                 \
-        return all;                                                        \
+        static const std::vector<Kernel> all{__VA_ARGS__};                         \
+        return all;                                                                \
     }
 
 extern "C" {

@@ -17,9 +17,7 @@ namespace {
 constexpr size_t kStackBytes = 64 * 1024;
 constexpr size_t kMaxReports = 20;
 
-Dim3 place(unsigned index, Dim3 size) {
-    return {index % size.x, index / size.x % size.y, index / (size.x * size.y)};
-}
+Dim3 place(unsigned index, Dim3 size) { return {index % size.x, index / size.x % size.y, index / (size.x * size.y)}; }
 
 std::string text(Dim3 at) {
     return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
@@ -170,7 +168,8 @@ bool Machine::release_barrier() {
         if (fibers_[t].state != State::at_barrier) return false;
         if (first == nullptr) first = &barrier_sites_[t];
         if (!(*first == barrier_sites_[t])) {
-            report("threads of a block meet at different barriers: " + text(*first) + " and " + text(barrier_sites_[t]));
+            report("threads of a block meet at different barriers: " + text(*first) + " and " +
+                   text(barrier_sites_[t]));
             return false;
         }
     }
@@ -257,8 +256,8 @@ bool Machine::in_bounds(Region* region, int64_t offset, size_t size, size_t alig
         return false;
     }
     if (reinterpret_cast<uintptr_t>(region->base + offset) % alignment != 0) {
-        report(std::string(verb) + " of " + region->name + " at byte " + std::to_string(offset) + " is not aligned to " +
-               std::to_string(alignment));
+        report(std::string(verb) + " of " + region->name + " at byte " + std::to_string(offset) +
+               " is not aligned to " + std::to_string(alignment));
         return false;
     }
     return true;

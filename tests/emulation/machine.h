@@ -1,8 +1,8 @@
 // An imagined GPU: one block at a time, a fiber per thread, and a record of who touched which byte since when.
 //
 // Knows order, not arithmetic: what orders two accesses is what CUDA says orders them (__syncthreads among a block's
-// threads, a full __syncwarp among a warp's lanes, nothing between blocks), whatever the order in which fibers happened to
-// run. So a missing barrier is found in every run. Shuffles and votes order no memory, as CUDA documents.
+// threads, a full __syncwarp among a warp's lanes, nothing between blocks), whatever the order in which fibers happened
+// to run. So a missing barrier is found in every run. Shuffles and votes order no memory, as CUDA documents.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,8 @@ struct Site {
     bool operator==(const Site& other) const { return line == other.line && std::strcmp(file, other.file) == 0; }
 };
 
-// What is known of one byte. Epochs count barriers over the whole launch, so those of different blocks differ; 0 is never.
+// What is known of one byte. Epochs count barriers over the whole launch, so those of different blocks differ; 0 is
+// never.
 struct Cell {
     uint32_t write_epoch = 0;
     uint32_t write_warp_epoch = 0;

@@ -45,8 +45,8 @@ inline uint32_t half2_multiply(uint32_t a, uint32_t b) {
     return half2_from_halves(half_from_double(part(a, 0) * part(b, 0)), half_from_double(part(a, 1) * part(b, 1)));
 }
 
-// a * b + c rounded once to half. The sum may need more than a double holds; what is lost is made to show in the last bit
-// (rounding to odd), so that the second rounding, 42 bits higher, is decided as if nothing were lost.
+// a * b + c rounded once to half. The sum may need more than a double holds; what is lost is made to show in the last
+// bit (rounding to odd), so that the second rounding, 42 bits higher, is decided as if nothing were lost.
 inline Half half_fma(double a, double b, double c) {
     const double product = a * b;
     double sum = product + c;
@@ -54,12 +54,14 @@ inline Half half_fma(double a, double b, double c) {
     const double lost = (product - (sum - back)) + (c - back);
     uint64_t bits;
     std::memcpy(&bits, &sum, sizeof bits);
-    if (std::isfinite(sum) && lost != 0.0 && (bits & 1) == 0) sum = std::nextafter(sum, lost > 0 ? INFINITY : -INFINITY);
+    if (std::isfinite(sum) && lost != 0.0 && (bits & 1) == 0)
+        sum = std::nextafter(sum, lost > 0 ? INFINITY : -INFINITY);
     return half_from_double(sum);
 }
 
 inline uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
-    return half2_from_halves(half_fma(part(a, 0), part(b, 0), part(c, 0)), half_fma(part(a, 1), part(b, 1), part(c, 1)));
+    return half2_from_halves(half_fma(part(a, 0), part(b, 0), part(c, 0)),
+                             half_fma(part(a, 1), part(b, 1), part(c, 1)));
 }
 
 inline void copy_async(const Shared<Half>& to, int to_index, const Global<const Half>& from, int64_t from_index,
@@ -98,8 +100,8 @@ Fragment matrices_of(emulation::Site site, const Shared<Half>& memory, int row) 
                     uint32_t pair = 0;
                     for (int i = 0; i < 2; ++i) {
                         const int major = lane / 4, minor = 2 * (lane % 4) + i;
-                        const uint16_t element = kTransposed ? rows[8 * m + minor]->element[major]
-                                                             : rows[8 * m + major]->element[minor];
+                        const uint16_t element =
+                            kTransposed ? rows[8 * m + minor]->element[major] : rows[8 * m + major]->element[minor];
                         pair |= static_cast<uint32_t>(element) << 16 * i;
                     }
                     out[lane]->pair[m] = pair;
