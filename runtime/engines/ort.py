@@ -7,6 +7,7 @@ The measurements behind the settings stand in docs/performance.md, "ONNX Runtime
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ _LEVELS = {
 _FATAL = 4  # log severity. What is an error is raised; the same text on stderr, and warnings about graphs, are noise.
 
 _CONFIG = {
+    # Weights lie in the bundle, under its hashes. A graph that names a file outside finds none: /dev/null is no folder.
+    "session.model_external_initializers_file_folder_path": os.devnull,
     # Each session has its own pool. With spinning, the idle pools of the other graphs take the cores from the one
     # that runs, and from the entropy decoder: a whole decode was a fifth slower. One pool shared by all graphs is no
     # faster than pools that sleep, and can only be had for the whole process, which belongs to the application.

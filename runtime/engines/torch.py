@@ -8,6 +8,7 @@ torch and onnx are imported when the engine is made, never with this module.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -119,7 +120,8 @@ class _TorchGraph:
         graph = proto.graph
         try:
             self._weights: dict[str, Tensor] = {
-                tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor)))
+                # Weights lie in the bundle: a tensor that names a file finds none in os.devnull, which is no folder.
+                tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor, os.devnull)))
                 for tensor in graph.initializer
             }
         except Exception as error:
@@ -189,7 +191,7 @@ def _value(onnx: Any, attribute: Any) -> Any:
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode()
-    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+    return onnx.numpy_helper.to_array(value, os.devnull) if isinstance(value, onnx.TensorProto) else value
 
 
 def _import(module: str) -> Any:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import tiny_student
 from onnx import TensorProto
 from tiny_student import Drawing, Parts
 
 from fastlic.errors import BundleError
+from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
 
@@ -209,3 +212,22 @@ def test_table_row_chosen_by_a_graph_that_is_not_there_raises() -> None:
         encode_with(parts)
     with pytest.raises(BundleError, match="row"):
         decode_with(parts)
+
+
+@pytest.mark.parametrize("engine", ["ort-cpu", "torch"])
+@pytest.mark.parametrize("location", ["weights.bin", "../{folder}/weights.bin", "{path}", "missing.bin"])
+def test_graph_with_weights_outside_the_bundle_reads_no_file(
+    engine: str, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the user's would become weights, and could be read off the picture; nor are there hashes over it."""
+    model = onnx.load_from_string(tiny_student.parts().members["graphs/hyper.onnx"])
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    path = tmp_path / "weights.bin"
+    path.write_bytes(weights.raw_data)
+    monkeypatch.chdir(tmp_path)
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value=location.format(folder=tmp_path.name, path=path))
+
+    with pytest.raises(BundleError, match="graph hyper"):
+        engines.create(engine, threads=1).load(model.SerializeToString(), "hyper", True)
