@@ -3,7 +3,7 @@
     python -m fastlic.benchmarks.decode_time PICTURE... --threads 1 2 --rounds 5 --json decode.json
 
 Each picture is encoded once; then every number of threads decodes every picture in turn, `rounds` times after one round
-that warms up. A stage's row is its median over all decodes; `entropy` is the sum of the passes (`code ...`) of a decode.
+that warms up. A stage's row is its median over all decodes; `entropy` sums the passes (`code ...`) of a decode.
 """
 
 from __future__ import annotations
