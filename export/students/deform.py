@@ -58,7 +58,9 @@ def _corners(offset: Tensor, height: int, width: int, size: int) -> tuple[Tensor
     batch = offset.shape[0]
     taps = size * size
     device = offset.device
-    at = offset.view(batch, taps, 2, height, width).permute(2, 0, 3, 4, 1)  # 2, B, h, w, taps
+    # Coordinates in bfloat16, 8 bits, would be half a pixel off from column 64 on.
+    wide = offset.to(torch.promote_types(offset.dtype, torch.float32))
+    at = wide.view(batch, taps, 2, height, width).permute(2, 0, 3, 4, 1)  # 2, B, h, w, taps
     tap = torch.arange(taps, device=device)
     rows = torch.arange(height, device=device)[:, None, None] + tap // size - size // 2
     columns = torch.arange(width, device=device)[None, :, None] + tap % size - size // 2

@@ -54,6 +54,19 @@ def test_operator_offsets_beyond_one_pixel_outside_give_the_bias():
         assert torch.equal(result, bias[None, :, None, None].expand_as(result))
 
 
+def test_operator_half_precision_keeps_coordinates_exact():
+    x, weight, offset, bias = (argument.float() for argument in _arguments(SMALL, 3, 250))
+    expected = gather_deform_conv2d(x, weight, offset.bfloat16().float(), bias)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gather_deform_conv2d(x, weight, offset.bfloat16(), bias)
+
+    # Half a pixel of error in a coordinate would change samples of unit variance by as much as they are; rounding the
+    # 27 products and the weights to 8 bits changes them by a few 2^-8.
+    error = (found.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    assert float(error) < 2**-7
+
+
 @pytest.mark.parametrize("amplitude", [SMALL, LARGE])
 def test_operator_gradients_match_finite_differences(amplitude):
     arguments = [argument.requires_grad_() for argument in _arguments(amplitude, 3, 4)]
