@@ -172,12 +172,19 @@ def decode(
 
 # --- 4. Distributions -----------------------------------------------------------------------------------------------
 
+ENTRY_TYPES = {
+    "cdf": "int32", "window": "int16", "low": "int16",
+    "exponential": "uint16", "thresholds": "int16", "inverse_scale": "uint32", "tail": "int32", "half_cdf": "uint16",
+}  # fmt: skip
+
 
 def read_distribution(spec: dict[str, Any], entries: dict[str, bytes]) -> Table | Mixture:
     """The tables of one distribution as lists."""
 
     def load(key: str) -> list[Any]:
-        return np.load(io.BytesIO(entries[spec[key]]), allow_pickle=False).tolist()
+        array = np.load(io.BytesIO(entries[spec[key]]), allow_pickle=False)
+        require(array.dtype == ENTRY_TYPES[key], f"type of {key}")
+        return array.tolist()
 
     if spec["kind"] == "table":
         return Table(*(load(key) for key in ENTRY_KEYS["table"]))
@@ -193,6 +200,14 @@ class Table:
     widths: list[int]
     low: list[int]
     skip_threshold = None
+
+    def __post_init__(self) -> None:
+        require(len(self.cdf) == len(self.widths) == len(self.low), "rows of a table")
+        for row, W, low in zip(self.cdf, self.widths, self.low, strict=True):
+            require(W in WIDTHS and len(row) == 513, "shape of a table's row")
+            require(low + 1 >= -16383 and low + W - 2 <= 16383, "values of a table's row")
+            require(row[0] == 0 and all(value == 2**16 for value in row[W:]), "ends of a table's row")
+            require(all(row[j] < row[j + 1] for j in range(W)), "frequencies of a table's row")
 
     def window(self, channel: int, parameter: int | None) -> Window:
         """The row of the packed channel, or the one that the parameter names."""
@@ -213,6 +228,19 @@ class Mixture:
     inverse_scale: list[list[int]]
     tail: list[list[int]]
     half_cdf: list[list[int]]
+
+    def __post_init__(self) -> None:
+        def ascends(row: list[int]) -> bool:
+            return row == sorted(row)
+
+        require(1 <= self.families <= 3 and 1 <= self.families * self.components <= 16, "number of components")
+        require(1 <= self.skip_threshold <= 2**16, "skip_threshold")
+        require(self.exponential[0] > 0 and ascends(self.exponential[::-1]), "exponential")
+        require(all(map(ascends, self.thresholds)), "thresholds")
+        require(all(min(row) > 0 for row in self.inverse_scale), "inverse_scale")
+        require(all(min(row) >= 0 and max(row) <= 2**20 for row in self.tail), "tail")
+        for row in self.half_cdf:
+            require(row[0] == 0 and ascends(row) and row[-1] == row[-2] <= 32767, "half_cdf")
 
     def weights(self, logits: list[int], family_logits: list[int]) -> list[int]:
         """K weights that sum to 2^15."""

@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import tiny_student
+from conformance.plain_container import Refused
+from conformance.plain_decoder import read_distribution
 from onnx import TensorProto
 from tiny_student import Drawing, Parts
 
@@ -185,7 +187,9 @@ TABLES: dict[str, tuple[str, Callable[[np.ndarray], Any], str]] = {
 
 
 @pytest.mark.parametrize(("name", "change", "message"), TABLES.values(), ids=TABLES)
-def test_table_out_of_range_raises(name: str, change: Callable[[np.ndarray], Any], message: str) -> None:
+def test_table_out_of_range_is_refused_by_the_plain_decoder_too(
+    name: str, change: Callable[[np.ndarray], Any], message: str
+) -> None:
     parts = tiny_student.parts()
     table = np.load(io.BytesIO(parts.members[f"tables/{name}.npy"]))
     changed = change(table)
@@ -193,6 +197,8 @@ def test_table_out_of_range_raises(name: str, change: Callable[[np.ndarray], Any
 
     with pytest.raises(BundleError, match=message):
         Decoder(parts.pack(), threads=1)
+    with pytest.raises(Refused):
+        read_distribution(parts.manifest["distributions"][name.partition("_")[0]], parts.members)
 
 
 def test_table_row_chosen_by_a_graph_that_is_not_there_raises() -> None:
