@@ -296,7 +296,7 @@ class Encoder(_Coder):
         for name, latent in student.manifest.coded.items():
             area = box.scaled(latent.stride)
             check_tensor(name, wanted[name], np.int16, (latent.channels, area.height, area.width))
-        active = {name: wanted[name].any(axis=(1, 2)) for name in student.mapped}
+        active = {name: np.asarray(wanted[name].any(axis=(1, 2))) for name in student.mapped}
         writer = StreamWriter()
 
         def write(step: Code, pass_: Pass) -> np.ndarray:

@@ -169,7 +169,7 @@ def symbol_crc(latents: Mapping[str, Latent], tensors: Mapping[str, np.ndarray])
     """CRC-32 of a tile's latents, docs/format.md 1.5."""
     crc = 0
     for name in latents:
-        crc = zlib.crc32(np.ascontiguousarray(tensors[name], "<i2"), crc)
+        crc = zlib.crc32(np.ascontiguousarray(tensors[name], "<i2").data, crc)
     return crc
 
 
