@@ -43,7 +43,7 @@ def ms_ssim(source: np.ndarray, decoded: np.ndarray) -> float:
     import torch
     from pytorch_msssim import ms_ssim as similarity
 
-    one, other = (torch.from_numpy(np.ascontiguousarray(x)).permute(2, 0, 1)[None].float() for x in (source, decoded))
+    one, other = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() for x in (source, decoded))
     return float(similarity(one, other, data_range=255.0))
 
 
