@@ -47,7 +47,8 @@ _CONFIG = {
 class OrtCpuEngine:
     """ONNX Runtime's CPU provider.
 
-    Memory: each graph keeps the buffers of the largest shape it has met until `close`, and no more than that.
+    Memory: until `close` each graph keeps buffers for the largest shape it has met, up to 1.7 times what that shape alone
+    needs where shapes vary (the arena fragments), and does not grow beyond.
 
     Args:
         threads: of one graph, at least 1.
@@ -105,7 +106,7 @@ class OrtCpuEngine:
         options.graph_optimization_level = getattr(self._ort.GraphOptimizationLevel, _LEVELS[self._optimisation])
         options.log_severity_level = _FATAL
         # The arena keeps pages from one picture to the next: without it, or with shrinkage after each run, a synthesis
-        # takes a third more processor time to fault them in again. It is bounded by the largest shape met.
+        # takes a third more processor time to fault them in again.
         options.enable_cpu_mem_arena = True
         # A memory pattern is kept for every shape ever met, which grows without bound where pictures have many sizes,
         # and saves no time.
