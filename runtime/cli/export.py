@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fastlic.errors import OutputExists
 from fastlic.runtime.cli import options
 from fastlic.runtime.cli.console import note, print_json
 
@@ -16,16 +17,28 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt state dict, its configuration (.json) beside it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, .licb.")],
     configuration: Annotated[Path | None, typer.Option("--config", help="Configuration that is elsewhere.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Folder or .tar of pictures to calibrate on.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder or .tar of pictures to calibrate on; made up by default.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Folder or .tar to measure the rate cost on; a part of the former by default.")
+    ] = None,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
     """Export a checkpoint to a bundle that verifies itself; when it does not hold: exit code 3 and no bundle."""
     if output.exists() and not force:
-        raise typer.BadParameter(f"{output} exists. Replace it with --force.")
+        raise OutputExists(f"{output} exists. Replace it with --force.")
     convert = import_module("fastlic.export.convert").convert
-    report = convert(checkpoint, output, configuration=configuration, calibration=calibration, progress=note)
+    report = convert(
+        checkpoint,
+        output,
+        configuration=configuration,
+        calibration=calibration,
+        validation=validation,
+        progress=note,
+    )
     if as_json:
         print_json(report)
     else:
-        print(f"{checkpoint} -> {output}  {output.stat().st_size} bytes")
+        print(f"{checkpoint} -> {output}  {report['bytes']} bytes  fingerprint {report['fingerprint']}")
