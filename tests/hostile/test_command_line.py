@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -97,6 +98,7 @@ def test_damaged_bundle_is_one_sentence(
     assert not (tmp_path / target).exists()
 
 
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer itself reserves terabytes")
 @pytest.mark.parametrize("name", ["huge", "cut", "foreign"])
 def test_decode_of_a_bad_file_needs_no_memory(folder: Path, name: str) -> None:
     """In a process that may not have 4 GB of addresses, of which the libraries take most."""
