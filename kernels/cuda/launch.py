@@ -13,6 +13,7 @@ from fastlic.errors import EngineUnavailable, LimitExceeded
 
 # Kernels of each source. `tests/unit/kernels/test_build_cuda.py` compares this with what the compiler finds.
 KERNELS: dict[str, tuple[str, ...]] = {
+    "context_gather": ("context_gather",),
     "deform_conv2d": (
         "deform_conv2d_f16_2x8x64",
         "deform_conv2d_f16_8x8x64",
@@ -22,12 +23,19 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "deform_conv2d_f16_8x8x256",
     ),
     "deform_conv2d_f32": ("deform_conv2d_f32_8x8x64",),
+    "mixture_classify": ("mixture_classify_1x3", "mixture_classify_3x3"),
+    "mixture_rows": ("mixture_rows_1x3", "mixture_rows_3x3"),
+    "scan_counts": ("scan_counts",),
+    "scatter_symbols": ("scatter_symbols",),
     "transpose": ("transpose_16", "transpose_32"),
 }
 
 MAX_PIXELS = (1 << 26) - 1  # kMaxPixels of deform_sampling.h
 MAX_GRID_Y = MAX_GRID_Z = 65535
 TILE_COLUMNS = 8
+PASS_THREADS = 256  # kPassThreads of mixture_pass.h
+MAX_ELEMENTS = (1 << 31) - 1 - PASS_THREADS  # of a pass: they are numbered with int32
+MIXTURES = {(1, 3): "1x3", (3, 3): "3x3"}  # families, components of each
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,62 @@ def transpose(batch: int, rows: int, columns: int, *, bits: Literal[16, 32]) -> 
             "launch: decode in windows"
         )
     return Launch(f"transpose_{bits}", grid, 256)
+
+
+@dataclass(frozen=True)
+class MixturePass:
+    """The launches that decode one mixture pass, in their order; the range decoder works between `rows` and `scatter`.
+
+    Attributes:
+        blocks: of 256 elements; scratch arrays are int32 (7, blocks).
+        classify: K1.
+        scan: between K1 and K2.
+        rows: K2.
+        scatter: K4.
+    """
+
+    blocks: int
+    classify: Launch
+    scan: Launch
+    rows: Launch
+    scatter: Launch
+
+
+def mixture_pass(channels: int, height: int, width: int, *, families: int, components: int) -> MixturePass:
+    """The launches for a pass whose packed array is (channels, height, width).
+
+    Raises:
+        EngineUnavailable: no kernel has so many families and components.
+        LimitExceeded: the pass has more elements than a kernel counts.
+    """
+    instance = MIXTURES.get((families, components))
+    if instance is None:
+        raise EngineUnavailable(
+            f"no CUDA kernel evaluates mixtures of {families} families with {components} components each, only "
+            f"{', '.join(MIXTURES.values())}: use the engine ort-cpu for this student"
+        )
+    size = channels * height * width
+    if not 0 < size <= MAX_ELEMENTS:
+        raise LimitExceeded(f"a pass of {channels} x {height} x {width} elements; CUDA kernels count to {MAX_ELEMENTS}")
+    grid = (-(-size // PASS_THREADS), 1, 1)
+    return MixturePass(
+        grid[0],
+        Launch(f"mixture_classify_{instance}", grid, PASS_THREADS),
+        Launch("scan_counts", (1, 1, 1), 1024),
+        Launch(f"mixture_rows_{instance}", grid, PASS_THREADS),
+        Launch("scatter_symbols", grid, PASS_THREADS),
+    )
+
+
+def context_gather(channels: int, height: int, width: int) -> Launch:
+    """The launch that gathers the context of a packed array (channels, height, width).
+
+    Raises:
+        LimitExceeded: more rows than a grid counts.
+    """
+    if height > MAX_GRID_Y:
+        raise LimitExceeded(f"context_gather on CUDA has {height} rows; at most {MAX_GRID_Y} fit: decode in tiles")
+    return Launch("context_gather", (-(-width // 32), height, -(-channels // 32)), 256)
 
 
 def _deform(

@@ -2,7 +2,7 @@
 
 Each function has the name and the arguments of its kernel (plugin ABI: inputs, int32 scalars, outputs) and fills the
 output.
-Rules: Dai et al. 2017 (DCNv1), Zhu et al. 2019 (DCNv2).
+Rules: Dai et al. 2017 (DCNv1), Zhu et al. 2019 (DCNv2). The integer kernels have their twins in entropy_twins.py.
 """
 
 from __future__ import annotations

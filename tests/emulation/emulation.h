@@ -146,6 +146,13 @@ public:
     T* address(int64_t i) const { return data_ + i; }
 
 protected:
+    template <class Memory>
+    static Memory moved(Memory memory, int64_t i) {
+        memory.data_ += i;
+        memory.start_ += i * static_cast<int64_t>(sizeof(T));
+        return memory;
+    }
+
     T* data_;
     Region* region_;
     int64_t start_;
@@ -159,6 +166,7 @@ template <class T>
 class Global : public emulation::Checked<T> {
 public:
     explicit Global(T* data) : emulation::Checked<T>(data, emulation::Machine::get().global_region(data)) {}
+    Global operator+(int64_t i) const { return this->template moved<Global>(*this, i); }
 };
 
 template <class T>
@@ -166,12 +174,7 @@ class Shared : public emulation::Checked<T> {
 public:
     Shared(T* data, size_t count, const char* name)
         : emulation::Checked<T>(data, emulation::Machine::get().shared_region(data, count * sizeof(T), name)) {}
-    Shared operator+(int64_t i) const {
-        Shared moved = *this;
-        moved.data_ += i;
-        moved.start_ += i * static_cast<int64_t>(sizeof(T));
-        return moved;
-    }
+    Shared operator+(int64_t i) const { return this->template moved<Shared>(*this, i); }
 };
 
 }  // namespace fastlic

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BUILD = ROOT / "build" / "emulation"
 INCLUDES = [HERE, ROOT / "kernels" / "include", ROOT / "kernels" / "cuda"]
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-fno-gnu-unique", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fno-gnu-unique", "-U_FORTIFY_SOURCE", "-ffp-contract=off"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror"]
 
 Size = tuple[int, int, int]
@@ -124,25 +124,41 @@ class Emulator:
 
 
 def _build(source: Path, names: Sequence[str]) -> Path:
-    """The shared library of a source, built unless an equal one is there."""
-    unit = "\n".join(
-        [
-            f'#include "{source}"',
-            '#include "interface.h"',
-            f"FASTLIC_KERNELS({', '.join(f'FASTLIC_KERNEL({name})' for name in sorted(names))})",
-            "",
-        ]
-    )
-    digest = hashlib.sha256(repr((unit, FLAGS, WARNINGS)).encode())
-    for path in [source, *sorted(p for folder in INCLUDES for p in folder.rglob("*") if p.suffix in {".h", ".cpp"})]:
+    """The shared library of a source's kernels, built unless an equal one is there."""
+    lines = [
+        f'#include "{source}"',
+        '#include "interface.h"',
+        f"FASTLIC_KERNELS({', '.join(f'FASTLIC_KERNEL({name})' for name in sorted(names))})",
+        "",
+    ]
+    headers = [path for folder in INCLUDES for path in folder.rglob("*.h")]
+    folder = _folder_of(source.stem, "\n".join(lines), [source, *headers])
+    unit = folder / "unit.cpp"
+    unit.write_text("\n".join(lines))
+    return _compiled(folder / "kernels.so", ["-shared", str(unit), str(_machine())])
+
+
+def _machine() -> Path:
+    """The machine as an object file, which all libraries contain."""
+    source, header = HERE / "machine.cpp", HERE / "machine.h"
+    return _compiled(_folder_of("machine", "", [source, header]) / "machine.o", ["-c", str(source)])
+
+
+def _folder_of(name: str, text: str, sources: Sequence[Path]) -> Path:
+    """A folder for what is built from a text, sources and the flags."""
+    digest = hashlib.sha256(repr((text, FLAGS, WARNINGS)).encode())
+    for path in sorted(sources):
         digest.update(path.read_bytes())
-    folder = BUILD / f"{source.stem}-{digest.hexdigest()[:16]}"
-    library = folder / "kernels.so"
-    if library.exists():
-        return library
+    folder = BUILD / f"{name}-{digest.hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "unit.cpp").write_text(unit)
-    command = [compiler() or "g++", *FLAGS, *WARNINGS, *(f"-I{path}" for path in INCLUDES)]
-    fresh = folder / "fresh.so"
-    subprocess.run([*command, str(folder / "unit.cpp"), str(HERE / "machine.cpp"), "-o", str(fresh)], check=True)
-    return fresh.rename(library)
+    return folder
+
+
+def _compiled(output: Path, arguments: Sequence[str]) -> Path:
+    """`output`, compiled unless it is there; it appears only when it is complete."""
+    if not output.exists():
+        fresh = output.with_suffix(".fresh" + output.suffix)
+        command = [compiler() or "g++", *FLAGS, *WARNINGS, *(f"-I{path}" for path in INCLUDES), *arguments]
+        subprocess.run([*command, "-o", str(fresh)], check=True)
+        fresh.rename(output)
+    return output

@@ -5,8 +5,9 @@
 //
 //   Global<T> x(pointer)              device memory; T const for what the kernel only reads
 //   FASTLIC_SHARED(T, name, count)    shared memory, aligned to 16 bytes
-//   .load(i) .store(i, v)             element i
+//   .load(i) .store(i, v) [i]         element i; [] only reads
 //   .load_as<V>(i) .store_as(i, v)    sizeof(V) bytes from element i, aligned to V
+//   memory + i                        the same from element i on
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,7 @@ public:
         *reinterpret_cast<Vector*>(data_ + i) = value;
     }
     FASTLIC_DEVICE T* address(int64_t i) const { return data_ + i; }
+    FASTLIC_DEVICE Global operator+(int64_t i) const { return Global(data_ + i); }
 
 protected:
     T* data_;

@@ -16,8 +16,10 @@
 
 #ifdef __CUDACC__
 #define FASTLIC_HD __host__ __device__ __forceinline__
+#define FASTLIC_UNROLL _Pragma("unroll")  // loops over components: arrays they index stay in registers
 #else
 #define FASTLIC_HD inline
+#define FASTLIC_UNROLL
 #endif
 
 namespace fastlic {
@@ -75,6 +77,7 @@ template <class T>
 FASTLIC_HD T chosen(const T* values, int count, int index) {
 #if defined(__CUDA_ARCH__) || defined(FASTLIC_EMULATION)
     T value = values[0];
+    FASTLIC_UNROLL
     for (int k = 1; k < count; ++k) value = k == index ? values[k] : value;
     return value;
 #else
@@ -123,8 +126,10 @@ FASTLIC_HD int mixture_weights(const View& tables, const AnyCounts& counts, cons
     uint32_t share_sum = 1;
     if (counts.families > 1) {
         int largest = family_logits[0];
+        FASTLIC_UNROLL
         for (int f = 1; f < counts.families; ++f) largest = family_logits[f] > largest ? family_logits[f] : largest;
         share_sum = 0;
+        FASTLIC_UNROLL
         for (int f = 0; f < counts.families; ++f) {
             shares[f] = exponential(tables.exponential, largest, family_logits[f]);
             share_sum += shares[f];
@@ -133,13 +138,16 @@ FASTLIC_HD int mixture_weights(const View& tables, const AnyCounts& counts, cons
     uint32_t sum = 0;
     uint32_t most = 0;
     int heaviest = 0;
+    FASTLIC_UNROLL
     for (int f = 0; f < counts.families; ++f) {
         const int16_t* logits = parameters + f * n;
         uint16_t* out = weights + f * n;
         int largest = logits[0];
+        FASTLIC_UNROLL
         for (int k = 1; k < n; ++k) largest = logits[k] > largest ? logits[k] : largest;
         uint32_t e[kMaxComponents];
         uint32_t e_sum = 0;
+        FASTLIC_UNROLL
         for (int k = 0; k < n; ++k) {
             e[k] = exponential(tables.exponential, largest, logits[k]);
             e_sum += e[k];
@@ -147,6 +155,7 @@ FASTLIC_HD int mixture_weights(const View& tables, const AnyCounts& counts, cons
         const uint64_t scaled = static_cast<uint64_t>(shares[f]) << kWeightBits;
         const uint64_t denominator = static_cast<uint64_t>(share_sum) * e_sum;
         const uint64_t reciprocal = (scaled << 32) / denominator;
+        FASTLIC_UNROLL
         for (int k = 0; k < n; ++k) {
             const uint32_t weight = exact_share(e[k], scaled, denominator, reciprocal);
             out[k] = static_cast<uint16_t>(weight);
@@ -156,6 +165,7 @@ FASTLIC_HD int mixture_weights(const View& tables, const AnyCounts& counts, cons
         }
     }
     const uint16_t rest = static_cast<uint16_t>((1u << kWeightBits) - sum);
+    FASTLIC_UNROLL
     for (int k = 0; k < count; ++k) weights[k] = static_cast<uint16_t>(weights[k] + (k == heaviest ? rest : 0));
     return heaviest;
 }
@@ -174,8 +184,8 @@ struct Shape {
     uint8_t live;
 };
 
-// Everything an element's frequencies depend on: `keep(k, component)` is called for the components of positive weight,
-// in order, k counting all. `level` gives the scale level of (family, scale index): scale_level, or a table of it.
+// Everything an element's frequencies depend on: `keep(component)` is called for each of positive weight, in order.
+// `level` gives the scale level of (family, scale index): scale_level, or a table of it.
 //
 // Bounds: |mean| <= 2^15 and |32 * centre| <= 2^15, so offset < 2^17 and reach <= 2^16 + 2^20: int32 holds them.
 template <class View, class AnyCounts, class Level, class Keep>
@@ -191,15 +201,17 @@ FASTLIC_HD Shape mixture_components(const View& tables, const AnyCounts& counts,
     const int centre = (chosen(means, count, heaviest) + 16) >> 5;
     int live = 0;
     int32_t reach = 0;
-    for (int f = 0, k = 0; f < counts.families; ++f) {
-        for (int last = k + n; k < last; ++k) {
+    FASTLIC_UNROLL
+    for (int f = 0; f < counts.families; ++f) {
+        FASTLIC_UNROLL
+        for (int k = f * n; k < (f + 1) * n; ++k) {
             if (weights[k] == 0) continue;
             const int entry = f * kLevels + level(f, scales[k]);
             const int32_t distance = 32 * centre - means[k];
             const int32_t needed = (distance < 0 ? -distance : distance) + tables.tail[entry];
             reach = needed > reach ? needed : reach;
-            keep(k, Component{tables.inverse_scale[entry], distance - 16, weights[k],
-                              static_cast<uint16_t>(f * kHalfCdfEntries)});
+            keep(Component{tables.inverse_scale[entry], distance - 16, weights[k],
+                           static_cast<uint16_t>(f * kHalfCdfEntries)});
             ++live;
         }
     }
@@ -210,7 +222,7 @@ FASTLIC_HD Shape mixture_components(const View& tables, const AnyCounts& counts,
 template <class View, class AnyCounts, class Level>
 FASTLIC_HD Shape mixture_shape(const View& tables, const AnyCounts& counts, const int16_t* parameters,
                                Component* components, const Level& level) {
-    const auto append = [&components](int, const Component& component) { *components++ = component; };
+    const auto append = [&components](const Component& component) { *components++ = component; };
     return mixture_components(tables, counts, parameters, level, append);
 }
 
@@ -238,21 +250,27 @@ FASTLIC_HD uint32_t cumulative(int32_t sum, int window, int j) {
 }
 
 // C(j) of a slot inside the window, 1 <= j <= W - 1.
-FASTLIC_HD uint32_t mixture_cdf(const uint16_t* half_cdf, const Component* components, const Shape& shape, int j) {
+template <class HalfCdf, class Components>
+FASTLIC_HD uint32_t mixture_cdf(const HalfCdf& half_cdf, const Components& components, const Shape& shape, int j) {
     const int32_t shift = 32 * (j - window_width(shape.window) / 2);
     int32_t sum = 0;
-    for (int k = 0; k < shape.live; ++k) sum += weighted_half(half_cdf, components[k], components[k].offset + shift);
+    for (int k = 0; k < shape.live; ++k) {
+        const Component& component = components[k];
+        sum += weighted_half(half_cdf, component, component.offset + shift);
+    }
     return cumulative(sum, shape.window, j);
 }
 
 // C(W / 2) and C(W / 2 + 1) at once: every element needs them.
-FASTLIC_HD void mixture_middle(const uint16_t* half_cdf, const Component* components, const Shape& shape,
+template <class HalfCdf, class Components>
+FASTLIC_HD void mixture_middle(const HalfCdf& half_cdf, const Components& components, const Shape& shape,
                                uint32_t& left, uint32_t& right) {
     int32_t left_sum = 0;
     int32_t right_sum = 0;
     for (int k = 0; k < shape.live; ++k) {
-        left_sum += weighted_half(half_cdf, components[k], components[k].offset);
-        right_sum += weighted_half(half_cdf, components[k], components[k].offset + 32);
+        const Component& component = components[k];
+        left_sum += weighted_half(half_cdf, component, component.offset);
+        right_sum += weighted_half(half_cdf, component, component.offset + 32);
     }
     const int middle = window_width(shape.window) / 2;
     left = cumulative(left_sum, shape.window, middle);
