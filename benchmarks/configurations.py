@@ -1,0 +1,165 @@
+"""Decode times of the paper's four configurations, untrained, beside the times the paper reports.
+
+    python -m fastlic.benchmarks.configurations FOLDER PICTURE... --threads 1 2 --json configurations.json
+
+FOLDER keeps the bundles, which take minutes each to export. Weights are random (seeded), except that the encoder's last
+convolution is scaled so that latents have a standard deviation of `DEVIATION`. Networks then do the work of trained
+ones, and the entropy decoder more of it: an untrained model predicts nothing, so no symbol is skipped and no channel is
+empty.
+Source: Fu et al. 2023, Cfg. 1 to 4 at low rates (M = 128). Widths of the parameter networks are this project's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import fastlic
+from fastlic.benchmarks.decode_time import ENTROPY, WHOLE, timed
+from fastlic.benchmarks.measure import Summary, save
+from fastlic.runtime import pictures
+
+DEVIATION = 1.0
+SYNTHESIS = "synthesis"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One of the paper's: width N, whether attention and residual blocks are on, seconds of a decode as published."""
+
+    N: int
+    full: bool
+    published: float
+
+
+CONFIGURATIONS = {
+    "Cfg. 1": Configuration(128, True, 4.45),
+    "Cfg. 2": Configuration(128, False, 3.03),
+    "Cfg. 3": Configuration(96, True, 2.78),
+    "Cfg. 4": Configuration(64, True, 2.45),
+}
+
+
+def write_checkpoint(configuration: Configuration, path: Path, picture: np.ndarray) -> None:
+    """Write a random checkpoint and its configuration.
+
+    Args:
+        configuration: which.
+        path: the `.pt` to write; the `.json` goes beside it.
+        picture: (H, W, 3) uint8, multiples of 64; latents of it get the deviation.
+    """
+    import torch
+    from torch import nn
+
+    from fastlic.export.students.configuration import Fu2023Configuration
+    from fastlic.export.students.fu2023 import Fu2023
+
+    torch.manual_seed(2023)
+    settings = Fu2023Configuration(
+        N=configuration.N,
+        M=128,
+        hyper_channels=128,
+        leaky_slope=0.01,
+        anchor_parity="even",
+        attention=configuration.full,
+        residual_blocks=configuration.full,
+    )
+    model = Fu2023(settings).eval()
+    last = cast(nn.Conv2d, model.g_a.get_submodule("7"))
+    assert last.bias is not None
+    pixels = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        for _ in range(3):  # attention follows the convolution, so the first scaling is not exact
+            factor = DEVIATION / model.g_a(pixels).std()
+            last.weight.mul_(factor)
+            last.bias.mul_(factor)
+    torch.save(model.state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps(settings.to_mapping()))
+
+
+def bundle_of(name: str, folder: Path, picture: np.ndarray, console: Console) -> Path:
+    """The bundle of a configuration, exported on first use."""
+    stem = name.lower().replace(". ", "")
+    bundle = folder / f"{stem}.licb"
+    if not bundle.exists():
+        from fastlic.export.convert import convert
+
+        checkpoint = folder / f"{stem}.pt"
+        write_checkpoint(CONFIGURATIONS[name], checkpoint, picture)
+        convert(checkpoint, bundle, progress=lambda line: console.print(f"{name}: {line}"))
+    return bundle
+
+
+def measure(
+    bundles: dict[str, Path], images: Sequence[np.ndarray], threads: int, rounds: int
+) -> dict[str, tuple[dict[str, Summary], float]]:
+    """Decode every picture with every configuration in turn, `rounds` times after one that warms up.
+
+    Returns:
+        By configuration: seconds by stage, and mean bits per pixel.
+    """
+    decoders = {name: fastlic.Decoder(path, threads=threads) for name, path in bundles.items()}
+    files: dict[str, list[bytes]] = {}
+    for name, path in bundles.items():
+        with fastlic.Encoder(path, threads=threads) as encoder:
+            files[name] = [encoder.encode(image) for image in images]
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in bundles}
+    for turn in range(-1, rounds):
+        for number in range(len(images)):
+            for name, decoder in decoders.items():
+                stages = timed(decoder, files[name][number])
+                if turn >= 0:
+                    samples[name].append(stages)
+    found = {}
+    for name, sample in samples.items():
+        decoders[name].close()
+        rates = [8 * len(data) / image[..., 0].size for data, image in zip(files[name], images, strict=True)]
+        found[name] = (
+            {stage: Summary.of([row[stage] for row in sample]) for stage in sample[0]},
+            float(np.mean(rates)),
+        )
+    return found
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("pictures", type=Path, nargs="+")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    console = Console()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    images = [pictures.load(path).pixels for path in options.pictures]
+    bundles = {name: bundle_of(name, options.folder, images[0], console) for name in CONFIGURATIONS}
+    rows = []
+    for threads in options.threads:
+        table = Table(title=f"{threads} threads, seconds, median [quartiles]")
+        for column in ("configuration", "bpp", WHOLE, SYNTHESIS, ENTROPY, "published (server CPU)"):
+            table.add_column(column)
+        for name, (stages, bpp) in measure(bundles, images, threads, options.rounds).items():
+            published = CONFIGURATIONS[name].published
+            shown = (stages[stage].text() for stage in (WHOLE, SYNTHESIS, ENTROPY))
+            table.add_row(name, f"{bpp:.2f}", *shown, f"{published:.2f}")
+            rows.append(
+                {"name": name, "threads": threads, "bpp": bpp, "published": published, "stages": stages},
+            )
+        console.print(table)
+    save(options.json, {"rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
