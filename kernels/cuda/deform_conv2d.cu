@@ -67,10 +67,8 @@ FASTLIC_DEVICE Neighbours gather(const Global<const Half>& x, int64_t origin, in
     const int64_t below = static_cast<int64_t>(width) * channels;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        neighbours.corner[i] = Vector16{{0, 0, 0, 0}};
-        if ((corner >> i & 1) != 0) {
-            neighbours.corner[i] = x.load_as<Vector16>(first + (i & 1) * channels + (i >> 1) * below);
-        }
+        neighbours.corner[i] =
+            ptx::load_or_zero(x, first + (i & 1) * channels + (i >> 1) * below, (corner >> i & 1) != 0);
     }
     return neighbours;
 }
@@ -104,7 +102,7 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
     FASTLIC_SHARED(Half, samples, 2 * T::kPixels * T::kDepth);
     FASTLIC_SHARED(Half, factors, 2 * T::kDepth * T::kChannels);
     FASTLIC_SHARED(PackedWeights, interpolation, kTaps * T::kPixels);
-    FASTLIC_SHARED(int32_t, corners, kTaps * T::kPixels);
+    FASTLIC_SHARED(int32_t, corners, kTaps* T::kPixels);
 
     const int thread = static_cast<int>(threadIdx.x);
     const int lane = thread % kWarp, warp = thread / kWarp;
@@ -140,7 +138,6 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
     }
 
     const int slices = (C + T::kDepth - 1) / T::kDepth;
-    const int steps = kTaps * slices;
     Neighbours ahead[T::kGathers];
 
     const auto copy_weights = [&](int tap, int slice, int stage) {
@@ -185,13 +182,12 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
     finish_samples(0, 0);
     ptx::copy_async_wait<0>();
     __syncthreads();
-    for (int step = 0, tap = 0, slice = 0; step < steps; ++step) {
-        const int stage = step & 1;
-        const bool last = step + 1 == steps;
-        if (++slice == slices) {
+    for (int tap = 0, slice = 0, stage = 0; tap < kTaps; stage ^= 1) {
+        if (++slice == slices) {  // tap and slice are now those of the next step
             slice = 0;
             ++tap;
         }
+        const bool last = tap == kTaps;
         if (!last) {
             copy_weights(tap, slice, stage ^ 1);
             start_samples(tap, slice);
@@ -252,9 +248,9 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
 }  // namespace
 }  // namespace fastlic
 
-// How many blocks a multiprocessor shall hold, which bounds the registers; sm_75 has shared memory for two of them.
+// How many blocks a multiprocessor shall hold, which bounds the registers; sm_75 has less shared memory.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-#define FASTLIC_RESIDENT(blocks) ((blocks) < 2 ? (blocks) : 2)
+#define FASTLIC_RESIDENT(blocks) ((blocks) < 3 ? 1 : 2)
 #else
 #define FASTLIC_RESIDENT(blocks) (blocks)
 #endif
@@ -274,6 +270,6 @@ FASTLIC_DEVICE void deform_conv2d(const Half* x_pointer, const Half* offsets_poi
 FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x64, 8, 8, 64, 32, 2, 2, 3)
 FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x96, 8, 8, 96, 32, 2, 2, 3)
 FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x128, 8, 8, 128, 32, 2, 2, 3)
-FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x192, 8, 8, 192, 32, 2, 4, 1)
+FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x192, 8, 8, 192, 32, 2, 4, 2)
 FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_8x8x256, 8, 8, 256, 32, 2, 4, 1)
 FASTLIC_DEFORM_CONV2D(deform_conv2d_f16_2x8x64, 2, 8, 64, 64, 1, 4, 4)

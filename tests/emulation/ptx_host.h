@@ -64,6 +64,11 @@ inline uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
                              half_fma(part(a, 1), part(b, 1), part(c, 1)));
 }
 
+template <class T>
+Vector16 load_or_zero(const Global<const T>& from, int64_t index, bool valid) {
+    return valid ? from.template load_as<Vector16>(index) : Vector16{};
+}
+
 inline void copy_async(const Shared<Half>& to, int to_index, const Global<const Half>& from, int64_t from_index,
                        bool valid) {
     auto& machine = emulation::Machine::get();

@@ -52,6 +52,26 @@ FASTLIC_DEVICE uint32_t half2_fma(uint32_t a, uint32_t b, uint32_t c) {
     return result;
 }
 
+// Sixteen bytes, or zeros without touching memory when not `valid`. Without a branch, so that several loads of a thread
+// are under way together. The memory must not be written by the same launch (it is read through the read-only path).
+template <class T>
+FASTLIC_DEVICE Vector16 load_or_zero(const Global<const T>& from, int64_t index, bool valid) {
+    Vector16 data;
+    asm volatile(
+        "{\n"
+        "    .reg .pred valid;\n"
+        "    setp.ne.b32 valid, %5, 0;\n"
+        "    mov.b32 %0, 0;\n"
+        "    mov.b32 %1, 0;\n"
+        "    mov.b32 %2, 0;\n"
+        "    mov.b32 %3, 0;\n"
+        "    @valid ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n"
+        "}"
+        : "=&r"(data.word[0]), "=&r"(data.word[1]), "=&r"(data.word[2]), "=&r"(data.word[3])
+        : "l"(from.address(index)), "r"(static_cast<int>(valid)));
+    return data;
+}
+
 template <class T>
 FASTLIC_DEVICE uint32_t shared_address(const Shared<T>& memory, int index) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(memory.address(index)));
