@@ -88,12 +88,10 @@ class Crops:
         """
         pool = self.watched or self.trained
         need = MOSAIC[0] * MOSAIC[1]
-        # A stride that shares no factor with the pool spreads each mosaic over all sources.
-        order = [i * 7 % len(pool) for i in range(len(pool))] if len(pool) % 7 else list(range(len(pool)))
-        pictures = []
-        for first in range(0, min(count * need, len(pool) - need + 1), need):
-            pictures.append(mosaic([pool[i] for i in order[first : first + need]])[None].float() / 255)
-        return pictures or [mosaic([pool[i % len(pool)] for i in range(need)])[None].float() / 255]
+        count = max(1, min(count, len(pool) // need))
+        # Crops of one source are neighbours: every count-th spreads each mosaic over all sources.
+        picked = [pool[first::count] or pool for first in range(count)]
+        return [mosaic([part[i % len(part)] for i in range(need)])[None].float() / 255 for part in picked]
 
 
 def mosaic(crops: Sequence[Tensor]) -> Tensor:
