@@ -44,9 +44,8 @@ def side_by_side(original: np.ndarray, decoded: np.ndarray, captions: tuple[str,
 
 
 def _stages(timings: Mapping[str, float], count: int) -> str:
-    """Mean milliseconds per stage, longest first."""
-    ordered = sorted(timings.items(), key=lambda item: -item[1])
-    return "  ".join(f"{name} {1000 * seconds / count:.1f}" for name, seconds in ordered)
+    """Mean milliseconds per stage, in the order of the work."""
+    return ", ".join(f"{name} {1000 * seconds / count:.1f}" for name, seconds in timings.items())
 
 
 def main() -> None:
@@ -88,7 +87,7 @@ def main() -> None:
     print(f"quality  PSNR {quality:.2f} dB")
     print(f"encode   {1000 * encoding:.0f} ms, first use")
     print(f"decode   {1000 * statistics.median(seconds):.0f} ms, median of {REPETITIONS} after a warm-up")
-    print(f"stages   {_stages(timings, REPETITIONS)}  (ms)")
+    print(f"stages   {_stages(timings, REPETITIONS)} ms")
     print(f"wrote    {decoded_path}  {pair_path}")
 
 

@@ -75,7 +75,8 @@ def _tile_facts(data: bytes, header: Header, bundle: Bundle) -> Record:
     }
     for latent, channels in bundle.manifest.mapped.items():
         active = [int(np.unpackbits(np.frombuffer(tile.channel_maps[latent], np.uint8)).sum()) for tile in tiles]
-        facts[f"{latent}_active_channels"] = f"{min(active)} to {max(active)} of {channels}"
+        span = str(min(active)) if min(active) == max(active) else f"{min(active)} to {max(active)}"
+        facts[f"{latent}_active_channels"] = f"{span} of {channels}"
     return facts
 
 
@@ -90,7 +91,7 @@ def _bundle_record(name: str, data: bytes) -> Record:
             "bytes": len(data),
             "fingerprint": bundle.fingerprint.hex(),
             "student": manifest.name,
-            "licence": manifest.student.get("licence"),
+            "licence": manifest.student.get("licence", "not stated"),
             "encoder": bool(manifest.analysis),
             "graphs": {
                 graph: f"{'exact' if spec.exact else 'float'} {spec.scope} {manifest.members[spec.file].size} bytes"
