@@ -101,17 +101,15 @@ def test_every_bit_flip_with_the_checksum_repaired_raises_or_keeps_the_symbols(
 
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
-def test_shipped_student_damaged_file_raises(path: Path) -> None:
-    """Flips of all bytes, a different bit in each, and cuts at each: the full test above in an eighth of the time."""
+def test_shipped_student_every_cut_and_bit_flip_raises(path: Path) -> None:
     with Encoder(path, threads=1) as encoder:
         data = encoder.encode(tiny_student.picture(64, 64), stream_count=2)
     with Decoder(path, threads=1) as decoder:
-        for bit, damaged in flips(data):
-            if bit % 8 == bit // 8 % 8:
-                assert is_refused(decoder, damaged), f"bit {bit}: symbols came out"
         for cut in range(1, len(data)):
             with pytest.raises(TruncatedStream):
                 decoder.decode_latents(data[:cut])
+        for bit, damaged in flips(data):
+            assert is_refused(decoder, damaged), f"bit {bit}: symbols came out"
 
 
 @pytest.mark.parametrize(
