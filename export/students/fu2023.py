@@ -206,7 +206,8 @@ class Fu2023(nn.Module):
         Returns:
             Everything a loss needs; `picture` (B, 3, H, W) is not clamped.
         """
-        y, z_raw = self._analyse(picture)
+        y = self.g_a(picture)
+        z_raw = self.h_a(y)
         y_seen = quantise(y)
         z_seen = self.z_on_grid(z_raw)
         y_rated = y_seen if rate is None else rate(y)
@@ -227,10 +228,6 @@ class Fu2023(nn.Module):
             anchor_parameters=for_anchors,
             nonanchor_parameters=for_nonanchors,
         )
-
-    def _analyse(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.g_a(picture)
-        return y, self.h_a(y)
 
 
 def _length(state: Mapping[str, Tensor], key: str) -> int | None:
