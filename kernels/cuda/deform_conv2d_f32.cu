@@ -50,10 +50,10 @@ FASTLIC_DEVICE Vector4 interpolate(const Global<const float>& x, int64_t origin,
 FASTLIC_DEVICE void deform_conv2d(const float* x_pointer, const float* offsets_pointer, const float* mask_pointer,
                                   const float* weight_pointer, const float* bias_pointer, const DeformShape& shape,
                                   float slope, float* y_pointer) {
-    FASTLIC_SHARED(float, samples, kDepth * kRow);
-    FASTLIC_SHARED(float, factors, kDepth * kChannels);
+    FASTLIC_SHARED(float, samples, kDepth* kRow);
+    FASTLIC_SHARED(float, factors, kDepth* kChannels);
     FASTLIC_SHARED(Vector4, interpolation, kTaps * kPixels);
-    FASTLIC_SHARED(int32_t, corners, kTaps * kPixels);
+    FASTLIC_SHARED(int32_t, corners, kTaps* kPixels);
 
     const int thread = static_cast<int>(threadIdx.x);
     const int C = shape.in_channels, N = shape.out_channels;
@@ -63,21 +63,16 @@ FASTLIC_DEVICE void deform_conv2d(const float* x_pointer, const float* offsets_p
     const Global<const float> x(x_pointer), weight(weight_pointer), offsets(offsets_pointer), bias(bias_pointer);
     const Global<const float> mask(shape.mask_stride > 0 ? mask_pointer : offsets_pointer);
 
-    for (int i = thread; i < kPixels * kTaps; i += kThreads) {
-        const int pixel = i / kTaps, tap = i % kTaps;
-        const int py = tile.y(pixel), px = tile.x(pixel);
-        Sample sample{0, {0.0f, 0.0f, 0.0f, 0.0f}};
-        if (py < shape.height && px < shape.width) {
-            const int64_t at = map + static_cast<int64_t>(py) * shape.width + px;
-            const int64_t pair = at * shape.offset_stride + 2 * tap;
-            const float modulation = shape.mask_stride > 0 ? mask.load(at * shape.mask_stride + tap) : 1.0f;
-            sample = sample_at(py - 1 + tap / 3, px - 1 + tap % 3, offsets.load(pair), offsets.load(pair + 1),
-                               modulation, shape.height, shape.width);
-        }
-        corners.store(tap * kPixels + pixel, sample.corner);
-        interpolation.store(tap * kPixels + pixel,
-                            Vector4{{sample.weight[0], sample.weight[1], sample.weight[2], sample.weight[3]}});
-    }
+    const auto read_offset = [&](int64_t pixel, int tap) {
+        const int64_t pair = pixel * shape.offset_stride + 2 * tap;
+        const float modulation = shape.mask_stride > 0 ? mask.load(pixel * shape.mask_stride + tap) : 1.0f;
+        return Offset{offsets.load(pair), offsets.load(pair + 1), modulation};
+    };
+    const auto keep_sample = [&](int i, const Sample& sample) {
+        corners.store(i, sample.corner);
+        interpolation.store(i, Vector4{{sample.weight[0], sample.weight[1], sample.weight[2], sample.weight[3]}});
+    };
+    sample_tile<kPixels, kThreads>(tile, shape, map, read_offset, keep_sample);
 
     float sums[kPixelsEach][kChannelsEach] = {};
     const int my_pixel = thread / (kChannels / kChannelsEach) * kPixelsEach;

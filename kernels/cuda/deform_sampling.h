@@ -70,4 +70,27 @@ struct PixelTile {
     FASTLIC_DEVICE int x(int pixel) const { return left + pixel % kColumns; }
 };
 
+struct Offset {
+    float y, x, modulation;
+};
+
+// Works out every (pixel, tap) of a tile: `read(pixel of the batch, tap)` gives its Offset, `store(i, sample)` keeps it
+// at i = tap * kPixels + pixel. Neighbouring threads take neighbouring taps, as offsets lie. `map`: pixels before this
+// map.
+template <int kPixels, int kThreads, class Tile, class Read, class Store>
+FASTLIC_DEVICE void sample_tile(const Tile& tile, const DeformShape& shape, int64_t map, const Read& read,
+                                const Store& store) {
+    for (int i = static_cast<int>(threadIdx.x); i < kPixels * kTaps; i += kThreads) {
+        const int pixel = i / kTaps, tap = i % kTaps;
+        const int y = tile.y(pixel), x = tile.x(pixel);
+        Sample sample{0, {0.0f, 0.0f, 0.0f, 0.0f}};
+        if (y < shape.height && x < shape.width) {
+            const Offset offset = read(map + static_cast<int64_t>(y) * shape.width + x, tap);
+            sample = sample_at(y - 1 + tap / 3, x - 1 + tap % 3, offset.y, offset.x, offset.modulation, shape.height,
+                               shape.width);
+        }
+        store(tap * kPixels + pixel, sample);
+    }
+}
+
 }  // namespace fastlic

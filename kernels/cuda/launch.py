@@ -23,6 +23,7 @@ KERNELS: dict[str, tuple[str, ...]] = {
         "deform_conv2d_f16_8x8x256",
     ),
     "deform_conv2d_f32": ("deform_conv2d_f32_8x8x64",),
+    "gdn": ("gdn_f16_64x64", "gdn_f16_64x96", "gdn_f16_64x128", "gdn_f16_32x192", "gdn_f16_32x256"),
     "mixture_classify": ("mixture_classify_1x3", "mixture_classify_3x3"),
     "mixture_rows": ("mixture_rows_1x3", "mixture_rows_3x3"),
     "scan_counts": ("scan_counts",),
@@ -90,11 +91,30 @@ def deform_conv2d(
         )
     if precision == "f32":
         return _deform("f32", 8, 64, 128, batch, height, width, out_channels)
-    channels = next(c for c in (64, 96, 128, 192, 256) if c >= out_channels)
+    channels = _width(out_channels)
     whole = _deform("f16", 8, channels, 128 if channels <= 128 else 256, batch, height, width, out_channels)
     if whole.grid[0] * batch >= multiprocessors:
         return whole
     return _deform("f16", 2, 64, 128, batch, height, width, out_channels)
+
+
+def gdn(pixels: int, channels: int) -> Launch:
+    """The instance that normalises `pixels` pixels of `channels` channels.
+
+    Raises:
+        EngineUnavailable: the kernel cannot do this width.
+        LimitExceeded: more pixels than the kernel counts.
+    """
+    if channels % 8 or not 0 < channels <= 256:
+        raise EngineUnavailable(
+            f"gdn on CUDA has {channels} channels; they must be a multiple of 8, at most 256: use the engine "
+            "ort-cpu for this student"
+        )
+    if pixels > MAX_PIXELS:
+        raise LimitExceeded(f"gdn on CUDA has {pixels} pixels; at most {MAX_PIXELS} fit one launch: decode in windows")
+    width = _width(channels)
+    rows = 64 if width <= 128 else 32
+    return Launch(f"gdn_f16_{rows}x{width}", (-(-pixels // rows), 1, 1), 128)
 
 
 def transpose(batch: int, rows: int, columns: int, *, bits: Literal[16, 32]) -> Launch:
@@ -166,6 +186,11 @@ def context_gather(channels: int, height: int, width: int) -> Launch:
     if height > MAX_GRID_Y:
         raise LimitExceeded(f"context_gather on CUDA has {height} rows; at most {MAX_GRID_Y} fit: decode in tiles")
     return Launch("context_gather", (-(-width // 32), height, -(-channels // 32)), 256)
+
+
+def _width(channels: int) -> int:
+    """The narrowest instance of half-precision kernels with so many channels."""
+    return next(width for width in (64, 96, 128, 192, 256) if width >= channels)
 
 
 def _deform(

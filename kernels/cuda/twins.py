@@ -76,6 +76,39 @@ def sampled(x: np.ndarray, offsets: np.ndarray, mask: np.ndarray | None) -> np.n
     return result
 
 
+def gdn(
+    x: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    residual: np.ndarray,
+    pixels: int,
+    channels: int,
+    inverse: int,
+    has_residual: int,
+    y: np.ndarray,
+) -> None:
+    """(Inverse) generalised divisive normalisation, plus a shortcut.
+
+    Args:
+        x: (pixels, channels), float16.
+        gamma: (channels, channels), float16, of input channel and output channel, not negative.
+        beta: (channels,), float32, positive.
+        residual: (pixels, channels), float16; not read when has_residual is 0.
+        pixels: of all maps together.
+        channels: a multiple of 8.
+        inverse: whether to multiply by the root instead of dividing.
+        has_residual: whether to add `residual`.
+        y: (pixels, channels), filled; any float dtype.
+
+    Source: Balle et al. 2016.
+    """
+    wide = x.astype(np.float64).reshape(pixels, channels)
+    power = np.square(wide) @ gamma.astype(np.float64) + beta.astype(np.float64)
+    root = np.sqrt(power)
+    out = wide * root if inverse else wide / root
+    y[...] = (out + residual.astype(np.float64).reshape(pixels, channels) if has_residual else out).reshape(y.shape)
+
+
 def transpose(x: np.ndarray, rows: int, columns: int, y: np.ndarray) -> None:
     """Fill y (batch, columns, rows) with x (batch, rows, columns) transposed; any dtype."""
     y[...] = x.reshape(-1, rows, columns).swapaxes(1, 2)

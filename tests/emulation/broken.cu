@@ -128,7 +128,7 @@ void too_much_shared(int32_t* y) {
 
 // --- meanings
 
-// y = x of the lane named, then of the lane `3` below, then the votes for odd x.
+// y = x of the lane named, then of the lane 3 below, of the lane whose number differs in bits 0 and 2, votes for odd x.
 void warp_functions(const int32_t* x_pointer, const int32_t* lanes, int32_t* y_pointer) {
     const Global<const int32_t> x(x_pointer);
     const Global<int32_t> y(y_pointer);
@@ -136,7 +136,8 @@ void warp_functions(const int32_t* x_pointer, const int32_t* lanes, int32_t* y_p
     const int32_t mine = x.load(i);
     y.store(i, __shfl_sync(0xffffffffu, mine, Global<const int32_t>(lanes).load(i)));
     y.store(32 + i, __shfl_up_sync(0xffffffffu, mine, 3));
-    y.store(64 + i, static_cast<int32_t>(__ballot_sync(0xffffffffu, mine % 2 == 1)));
+    y.store(64 + i, __shfl_xor_sync(0xffffffffu, mine, 5));
+    y.store(96 + i, static_cast<int32_t>(__ballot_sync(0xffffffffu, mine % 2 == 1)));
 }
 
 // y = a * b + c for one 16x16, one 16x8 and one 16x8 matrix, with the fragments that ldmatrix deals out.

@@ -21,6 +21,7 @@
 #define __syncwarp() ::fastlic::emulation::Machine::get().sync_warp(FASTLIC_SITE, ::fastlic::emulation::kFullMask)
 #define __shfl_sync(mask, value, lane) ::fastlic::emulation::shuffle(FASTLIC_SITE, mask, value, lane)
 #define __shfl_up_sync(mask, value, delta) ::fastlic::emulation::shuffle_up(FASTLIC_SITE, mask, value, delta)
+#define __shfl_xor_sync(mask, value, bits) ::fastlic::emulation::shuffle_xor(FASTLIC_SITE, mask, value, bits)
 #define __ballot_sync(mask, predicate) ::fastlic::emulation::ballot(FASTLIC_SITE, mask, predicate)
 
 // Shared memory of the running block: blocks run one after another, so static storage is enough.
@@ -29,6 +30,12 @@
     const ::fastlic::Shared<type> name(reinterpret_cast<type*>(name##_storage), (count), #name)
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline int __float_as_int(float value) {
+    int bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+inline float rsqrtf(float value) { return 1.0f / std::sqrt(value); }  // a GPU's may differ in the last two bits
 inline float __int_as_float(int bits) {
     float value;
     std::memcpy(&value, &bits, sizeof value);
@@ -96,6 +103,11 @@ template <class T>
 T shuffle_up(Site site, unsigned mask, T value, unsigned delta) {
     const unsigned lane = Machine::get().lane();
     return shuffle_from(site, mask, value, static_cast<int>(lane < delta ? lane : lane - delta));
+}
+
+template <class T>
+T shuffle_xor(Site site, unsigned mask, T value, int bits) {
+    return shuffle_from(site, mask, value, static_cast<int>(Machine::get().lane()) ^ bits);
 }
 
 inline unsigned ballot(Site site, unsigned mask, bool predicate) {

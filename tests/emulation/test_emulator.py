@@ -166,14 +166,15 @@ def test_warp_functions_deal_out_values_and_votes(
 ) -> None:
     x = rng.integers(0, 1000, 32).astype(np.int32)
     lanes = rng.integers(0, 32, 32).astype(np.int32)
-    y = np.empty((3, 32), np.int32)
+    y = np.empty((4, 32), np.int32)
 
     kernels.launch("warp_functions", ONE, (32, 1, 1), [x, lanes, emulation.Out(y)])
 
     np.testing.assert_array_equal(y[0], x[lanes])
     np.testing.assert_array_equal(y[1], np.concatenate([x[:3], x[:-3]]))
     votes = sum(1 << i for i in range(32) if x[i] % 2)
-    np.testing.assert_array_equal(y[2].view(np.uint32), votes)
+    np.testing.assert_array_equal(y[2], x[np.arange(32) ^ 5])
+    np.testing.assert_array_equal(y[3].view(np.uint32), votes)
 
 
 def test_matrix_fragments_multiply_as_matrices(kernels: Any, emulation: ModuleType, rng: np.random.Generator) -> None:
