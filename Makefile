@@ -8,13 +8,16 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
 PICTURE ?= tests/data/kodim23.png
+# CHECKPOINT   .pt to ship as a student, its .json beside it; CALIBRATION: folder or .tar of photographs that are not Kodak's
+CHECKPOINT ?=
+CALIBRATION ?=
 TESTS ?= tests
 
 BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/*/*.h kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint sanitize format golden gpu-check clean
+.PHONY: demo test lint student sanitize format golden gpu-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -28,6 +31,10 @@ lint: $(VENV)/dev-ready ## style, format, types; type checkers cannot follow an 
 	mkdir -p build/typing/fastlic
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) build/typing/fastlic
 	cd build/typing && $(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
+
+student: $(VENV)/dev-ready ## export CHECKPOINT, verified, to the students in the package; its card is written by hand
+	$(BIN)/fastlic export $(CHECKPOINT) --calibration $(CALIBRATION) --force \
+	  --output runtime/students/$(basename $(notdir $(CHECKPOINT))).licb
 
 sanitize: $(VENV)/dev-ready ## what feeds hostile bytes to native code, under address and undefined behaviour sanitizers
 	FASTLIC_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build_ext --inplace --force

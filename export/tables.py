@@ -60,7 +60,7 @@ def mixture_tables(
     """
     levels = np.geomspace(SCALE_FLOOR, largest_scale, LEVELS)
     between = np.sqrt(levels[1:] * levels[:-1])
-    thresholds = np.ceil(SCALE_UNIT * _inverse_softplus(between - SCALE_FLOOR)).astype(np.int16)
+    thresholds = np.ceil(SCALE_UNIT * inverse_softplus(between - SCALE_FLOOR)).astype(np.int16)
     shapes = [SHAPES[family] for family in families]
     steps = [STEPS / shape.span * 256 * 4096 / (MEAN_UNIT * levels) for shape in shapes]
     return MixtureTables(
@@ -128,5 +128,6 @@ def _half_cdf(family: str) -> np.ndarray:
     return np.append(half, half[-1])
 
 
-def _inverse_softplus(value: np.ndarray) -> np.ndarray:
+def inverse_softplus(value: np.ndarray) -> np.ndarray:
+    """The x of softplus(x) = value > 0."""
     return value + np.log(-np.expm1(-value))

@@ -147,9 +147,12 @@ class IntegerNetwork:
             int64 (h, w / 2, M, 30) of anchors and (h, w / 2, M, 9) of non-anchors, in the order and units of
             docs/format.md 4.2.
         """
-        anchor, nonanchor = self.totals(z, y)
-        shape = (y.shape[1], y.shape[2] // 2, y.shape[0], -1)
-        return self.anchor[-1].finish(anchor).reshape(shape), self.nonanchor[-1].finish(nonanchor).reshape(shape)
+        return self.rounded(self.totals(z, y))
+
+    def rounded(self, totals: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What `totals` gave -> what `evaluate` gives."""
+        shape = (*totals[0].shape[:2], self.latent_channels, -1)
+        return self.anchor[-1].finish(totals[0]).reshape(shape), self.nonanchor[-1].finish(totals[1]).reshape(shape)
 
     def totals(self, z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `evaluate`, before the last layers' rounding: what `Layer.total` gives, (h, w / 2, M * numbers)."""

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from PIL import Image
 
+from fastlic.export.calibration import made_up
+from fastlic.export.convert import convert
 from fastlic.export.students.configuration import GDN, INPUT, ORDER, PRIOR, SCALE
 from fastlic.export.students.fu2023 import Fu2023
 
@@ -56,3 +64,42 @@ def tiny() -> Fu2023:
 def variant(request: pytest.FixtureRequest) -> Fu2023:
     """Tiny students of every kind of configuration."""
     return student(**request.param)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle, the checkpoint it came from, and what the export reported."""
+
+    checkpoint: Path
+    bundle: Path
+    pictures: Path
+    report: dict[str, Any]
+    lines: list[str]
+
+
+def save(model: Fu2023, folder: Path) -> Path:
+    """Write a checkpoint with its configuration beside it."""
+    path = folder / "tiny.pt"
+    torch.save(model.state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps({**model.configuration.to_mapping(), "licence": "CC0-1.0"}))
+    return path
+
+
+def save_pictures(folder: Path, count: int, edge: int) -> Path:
+    """Write made-up pictures to a folder of their own."""
+    target = folder / "pictures"
+    target.mkdir()
+    for number, pixels in enumerate(made_up(count, edge, seed=9)):
+        Image.fromarray(pixels).save(target / f"{number:02}.png")
+    return target
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The tiny student with everything on, exported once for all tests that look at a bundle."""
+    folder = tmp_path_factory.mktemp("export")
+    checkpoint = save(student(attention=True, residual_blocks=True), folder)
+    lines: list[str] = []
+    pictures = save_pictures(folder, 8, 128)
+    report = convert(checkpoint, folder / "tiny.licb", calibration=pictures, progress=lines.append)
+    return Exported(checkpoint, folder / "tiny.licb", pictures, report, lines)

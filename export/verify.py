@@ -1,0 +1,206 @@
+"""Does a bundle do what its checkpoint does? Every check raises; nothing here warns.
+
+Knows what equality means for each graph; knows nothing of how graphs were made. Exact graphs must equal the integer
+reference bit for bit. Transforms are floating point: what they give must be the rounding of something no further from
+the float64 network than twice what PyTorch's own float32 evaluation is.
+Rule: docs/exactness.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastlic.errors import VerificationFailed
+from fastlic.export.integer.certificate import worst_sign_input
+from fastlic.export.integer.emission import layer_graph
+from fastlic.export.integer.lattice import IntegerNetwork, Layer
+from fastlic.export.students.fu2023 import Fu2023
+from fastlic.runtime import engines
+from fastlic.runtime.bundle import Bundle
+from fastlic.runtime.codec import Decoder, Encoder
+from fastlic.runtime.engines import Engine, Graph
+
+EXACT_ENGINES: tuple[tuple[str, int, Mapping[str, str]], ...] = (
+    ("ort-cpu", 1, {"optimisation": "all"}),
+    ("ort-cpu", 2, {"optimisation": "all"}),
+    ("ort-cpu", 1, {"optimisation": "basic"}),
+    ("ort-cpu", 1, {"optimisation": "none"}),
+    ("torch", 1, {}),
+)
+"""Engine, threads, options: exact graphs must give equal bits on all of them."""
+ERROR_RATIO = 2.0
+"""A float32 evaluation may be this many times as far from float64 as PyTorch's float32 evaluation."""
+WORST_OUTPUTS = 24
+
+
+@dataclass
+class Report:
+    """What was checked, for the manifest."""
+
+    exact: list[str] = field(default_factory=list)
+    transforms: dict[str, dict[str, float]] = field(default_factory=dict)
+    round_trips: list[str] = field(default_factory=list)
+
+
+def exact_graphs(
+    bundle: Bundle, network: IntegerNetwork, latents: Sequence[tuple[np.ndarray, np.ndarray]], report: Report
+) -> None:
+    """Both exact graphs against the integer reference, on every engine at hand.
+
+    Args:
+        bundle: to verify.
+        network: the reference.
+        latents: (z, y) int16 of at least three shapes.
+        report: receives what was compared.
+
+    Raises:
+        VerificationFailed: one bit differs.
+    """
+    wanted = [network.evaluate(z, y) for z, y in latents]
+    for name, threads, options in EXACT_ENGINES:
+        engine = engines.create(name, threads=threads, **options)
+        label = " ".join((name, f"{threads} threads", *options.values()))
+        try:
+            hyper, context = (_load(bundle, engine, graph) for graph in ("hyper", "context"))
+            for (z, y), (anchors, nonanchors) in zip(latents, wanted, strict=True):
+                found, shared = hyper([z])
+                _require_equal(f"hyper, {label}, {y.shape}", found, anchors)
+                _require_equal(f"context, {label}, {y.shape}", context([shared, y])[0], nonanchors)
+            _worst_signs(engine, network, label)
+        finally:
+            engine.close()
+        report.exact.append(label)
+
+
+def transforms(bundle: Bundle, model: Fu2023, pictures: Sequence[np.ndarray], report: Report) -> None:
+    """`analysis`, `hyper_analysis` and `synthesis` on the default engine against PyTorch.
+
+    Args:
+        bundle: to verify.
+        model: the student with the weights that were exported.
+        pictures: uint8 (H, W, 3), multiples of 64, of at least three shapes.
+        report: receives the largest errors.
+
+    Raises:
+        VerificationFailed: a graph is further from float64 than its tolerance.
+    """
+    double = _in_double(model)
+    engine = engines.create("ort-cpu", threads=2)
+    try:
+        graphs = {name: _load(bundle, engine, name) for name in ("analysis", "hyper_analysis", "synthesis")}
+        for picture in pictures:
+            _compare_transforms(graphs, model, double, picture, report)
+    finally:
+        engine.close()
+
+
+def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report) -> list[bytes]:
+    """Encode and decode through the runtime, pictures of any size.
+
+    Returns:
+        The files.
+
+    Raises:
+        VerificationFailed: a decoded picture is not what the same symbols give.
+    """
+    files = []
+    with Encoder(packed, engine="ort-cpu") as encoder, Decoder(packed, engine="ort-cpu") as decoder:
+        other = Decoder(packed, engine="torch", entropy="constriction")
+        for picture in pictures:
+            data = encoder.encode(picture)
+            decoded = decoder.decode(data)
+            if decoded.shape != picture.shape:
+                raise VerificationFailed(f"round trip: {picture.shape} came back as {decoded.shape}.")
+            distance = np.abs(decoded.astype(np.int16) - other.decode(data)).max()
+            if distance > 1:
+                raise VerificationFailed(f"round trip: ort-cpu and torch differ by {distance} levels; 1 is allowed.")
+            files.append(data)
+            report.round_trips.append(f"{picture.shape[1]}x{picture.shape[0]}: {len(data)} bytes")
+        other.close()
+    return files
+
+
+def _compare_transforms(
+    graphs: Mapping[str, Graph], model: Fu2023, double: Fu2023, picture: np.ndarray, report: Report
+) -> None:
+    x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        y_float, y = graphs["analysis"]([picture])
+        single, exact = model.g_a(x)[0], double.g_a(x.double())[0]
+        _require_near("analysis", torch.from_numpy(y_float), single, exact, report)
+        _require_equal("analysis, rounding", y, np.round(y_float).astype(np.int16))
+
+        (z,) = graphs["hyper_analysis"]([y_float])
+        seen = torch.from_numpy(y_float)[None]
+        single, exact = _hyper(model, seen), _hyper(double, seen.double())
+        _require_near("hyper_analysis", torch.from_numpy(z), single, exact, report, rounded=True)
+
+        (image,) = graphs["synthesis"]([y])
+        seen = torch.from_numpy(y)[None]
+        single, exact = 255 * model.g_s(seen.float())[0], 255 * double.g_s(seen.double())[0]
+        shown = torch.from_numpy(image).permute(2, 0, 1)
+        _require_near("synthesis", shown, single.clamp(0, 255), exact.clamp(0, 255), report, rounded=True)
+
+
+def _hyper(model: Fu2023, y: Tensor) -> Tensor:
+    return model.h_a(y)[0] - model.entropy_bottleneck.medians()[:, None, None]
+
+
+def _require_near(
+    name: str, found: Tensor, single: Tensor, exact: Tensor, report: Report, *, rounded: bool = False
+) -> None:
+    """`found` within the tolerance of `exact`, and within half a unit more where it was rounded."""
+    own = float((single.double() - exact).abs().max())
+    # Where PyTorch is exact by luck, one unit in the last place of the largest value is still fair.
+    allowed = ERROR_RATIO * max(own, float(exact.abs().max()) * 2.0**-23) + (0.5 if rounded else 0)
+    error = float((found.double() - exact).abs().max())
+    if not error <= allowed:
+        raise VerificationFailed(f"{name}: {error:.3g} from float64 on {tuple(exact.shape)}, {allowed:.3g} is allowed.")
+    known = report.transforms.setdefault(name, {"error": 0.0, "allowed": 0.0})
+    known["error"], known["allowed"] = max(known["error"], error), max(known["allowed"], allowed)
+
+
+def _require_equal(what: str, found: np.ndarray, wanted: np.ndarray) -> None:
+    differing = int((found != wanted).sum()) if found.shape == wanted.shape else -1
+    if differing:
+        detail = f"shape {found.shape} instead of {wanted.shape}" if differing < 0 else f"{differing} numbers differ"
+        raise VerificationFailed(f"{what}: {detail}; exact graphs must be equal.")
+
+
+def _worst_signs(engine: Engine, network: IntegerNetwork, label: str) -> None:
+    """Every product on the inputs that bring its outputs to their bounds."""
+    for layer in network.layers():
+        for number, product in enumerate(layer.products):
+            alone = isolated(layer, number)
+            chosen = np.linspace(0, len(layer.bias) - 1, min(WORST_OUTPUTS, len(layer.bias))).astype(int)
+            rows = np.stack([worst_sign_input(product, output) for output in chosen])
+            rows = np.concatenate((rows, -rows))
+            (found,) = engine.load(layer_graph(alone), layer.name, exact=True)([rows.astype(np.float32)])
+            wanted = alone.finish((rows @ alone.products[0].weight + alone.bias)[None])[0]
+            _require_equal(f"{layer.name}, worst signs of product {number}, {label}", found, wanted)
+
+
+def isolated(layer: Layer, number: int) -> Layer:
+    """A layer of one product of `layer`, with its activation, not interleaved."""
+    product = layer.products[number]
+    shift = np.maximum(product.shift, 0)
+    bias = layer.bias if len(layer.products) == 1 else np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+    exponent = np.maximum(-product.shift, 0)
+    scaled = replace(product, weight=product.weight << exponent, shift=shift)
+    return replace(layer, products=(scaled,), bias=bias, fraction=shift, upsample=False)
+
+
+def _load(bundle: Bundle, engine: Engine, name: str) -> Graph:
+    spec = bundle.manifest.graphs[name]
+    return engine.load(bundle.member(spec.file), name, spec.exact)
+
+
+def _in_double(model: Fu2023) -> Fu2023:
+    copy = type(model)(model.configuration)
+    copy.load_state_dict(model.state_dict())
+    return copy.double().eval()
