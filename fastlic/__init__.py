@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from fastlic import errors
     from fastlic.runtime.bitstream import probe
     from fastlic.runtime.codec import Decoder, Encoder
+    from fastlic.runtime.pillow import register_opener
 
 __version__ = "0.1.0"
 
-__all__ = ["Decoder", "Encoder", "__version__", "errors", "probe"]
+__all__ = ["Decoder", "Encoder", "__version__", "errors", "probe", "register_opener"]
 
 _HOMES = {
     "Decoder": "fastlic.runtime.codec",
     "Encoder": "fastlic.runtime.codec",
     "probe": "fastlic.runtime.bitstream",
+    "register_opener": "fastlic.runtime.pillow",
 }
 
 

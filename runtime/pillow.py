@@ -1,0 +1,132 @@
+"""Pillow reads and writes `.lic` like any other format once `register_opener` was called.
+
+Knows Pillow's plugin protocol: what opening, loading and saving must raise so that other plugins get their turn.
+Pixels are decoded when they are first needed; size, metadata and `verify` cost no decoding. A damaged file is an error
+even with `ImageFile.LOAD_TRUNCATED_IMAGES`: half an entropy-coded picture is noise.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from fastlic.errors import FastlicError, NotALicFile, TruncatedStream
+from fastlic.runtime import bitstream
+from fastlic.runtime.codec import Decoder, Encoder
+from fastlic.runtime.limits import Limits
+
+FORMAT = "LIC"
+EXTENSION = ".lic"
+MIME = "image/x-lic"
+_EXIF_PREFIX = b"Exif\x00\x00"
+_INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
+_SAVED_MODES = ("RGB", "L", "1")
+
+
+class _Shared:
+    """The decoder and encoder of all pictures, made when the first one needs them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.decoder: Decoder | None = None
+        self.encoder: Encoder | None = None
+
+    def decode(self, data: bytes) -> np.ndarray:
+        with self.lock:
+            self.decoder = self.decoder or Decoder()
+        return self.decoder.decode(data)
+
+    def encode(self, pixels: np.ndarray, metadata: dict[str, bytes]) -> bytes:
+        with self.lock:
+            self.encoder = self.encoder or Encoder()
+        return self.encoder.encode(pixels, metadata=metadata)
+
+
+_shared = _Shared()
+
+
+def register_opener(decoder: Decoder | None = None, encoder: Encoder | None = None) -> None:
+    """Teach Pillow `.lic`. Calling it again replaces decoder and encoder.
+
+    Args:
+        decoder: used by `Image.open`; None: one with default settings, made when it is first needed.
+        encoder: used by `Image.save`, likewise.
+    """
+    with _shared.lock:
+        _shared.decoder, _shared.encoder = decoder, encoder
+    Image.register_open(FORMAT, LicImageFile, _accept)
+    Image.register_save(FORMAT, _save)
+    Image.register_extension(FORMAT, EXTENSION)
+    Image.register_mime(FORMAT, MIME)
+
+
+class LicImageFile(ImageFile.ImageFile):
+    """A `.lic` picture, mode RGB; `info` holds "icc_profile", "exif" and "xmp" where the file does."""
+
+    format = FORMAT
+    format_description = "learned image compression"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        start = self.fp.read(bitstream.HEADER_SIZE)
+        try:
+            header = bitstream.probe(start)
+            limits = Limits()
+            limits.check("max_metadata_bytes", header.metadata_length, "metadata bytes")
+            start += self.fp.read(header.metadata_length)
+            metadata = bitstream.read_metadata(start, header, limits)
+        except (NotALicFile, TruncatedStream) as error:
+            raise SyntaxError(str(error)) from error  # Pillow asks the next plugin
+        except FastlicError as error:
+            raise OSError(str(error)) from error
+        self._size, self._mode = (header.width, header.height), "RGB"
+        for name, content in metadata.items():
+            self.info[_INFO_KEYS[name]] = _EXIF_PREFIX + content if name == "exif" else content
+        # A placeholder: it says that pixels are still to be loaded; `load` puts the decoded ones in its place.
+        self.tile = [ImageFile._Tile(FORMAT, (0, 0, *self._size), 0, ())]
+
+    def load(self) -> Any:
+        """Decode the pixels, if that has not been done.
+
+        Raises:
+            OSError: the file is damaged, or its student is not installed; the cause says which.
+        """
+        if self.tile and self.tile[0].codec_name == FORMAT:
+            assert self.fp is not None
+            self.fp.seek(0)
+            try:
+                pixels = _shared.decode(self.fp.read())
+            except FastlicError as error:
+                raise OSError(str(error)) from error
+            if self._exclusive_fp:
+                self.fp.close()
+            self.fp = io.BytesIO(pixels)
+            self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, ("RGB", 0, 1))]
+        return super().load()
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(bitstream.MAGIC)
+
+
+def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
+    """Pillow's save handler; options `icc_profile`, `exif` (bytes or `Image.Exif`), `xmp`, by default the picture's."""
+    if image.mode not in _SAVED_MODES:
+        raise OSError(f"cannot write mode {image.mode} as LIC; convert the picture to RGB first")
+    options = {**image.info, **image.encoderinfo}
+    exif = options.get("exif") or b""
+    exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
+    xmp = options.get("xmp") or b""
+    metadata = {
+        "icc": options.get("icc_profile") or b"",
+        "exif": exif.removeprefix(_EXIF_PREFIX),
+        "xmp": xmp.encode() if isinstance(xmp, str) else xmp,
+    }
+    try:
+        stream.write(_shared.encode(np.asarray(image.convert("RGB")), metadata))
+    except FastlicError as error:
+        raise OSError(str(error)) from error
