@@ -21,6 +21,8 @@ TOLERANCE = 1 / 32
 CORE = 64
 """Pixels inside the two seams of the test window."""
 MAX_HALO = 448
+HEIGHT = 128
+"""Pixels of a strip across its length: the seam is what is tested, not its length."""
 
 Transform = Callable[[Tensor], Tensor]
 """(1, C, h, w) float -> (1, C', h', w') float, at a fixed ratio of sizes."""
@@ -55,8 +57,8 @@ def measure(transform: Transform, strips: Sequence[Tensor], stride: int, name: s
 
 
 def strip_of(pictures: Sequence[np.ndarray], length: int = CORE + 2 * MAX_HALO) -> np.ndarray:
-    """Pictures side by side, uint8 (H, at least `length`, 3), repeated where there are too few."""
-    height = min(picture.shape[0] for picture in pictures)
+    """Pictures side by side, uint8 (at most 128, at least `length`, 3), repeated where there are too few."""
+    height = min(HEIGHT, *(picture.shape[0] for picture in pictures))
     parts: list[np.ndarray] = []
     total = 0
     while total < length:

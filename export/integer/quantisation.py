@@ -30,6 +30,7 @@ HEADROOM = 1.5
 """Activations are clipped at this multiple of the largest value met in calibration."""
 PRODUCT_LIMIT = EXACT - EXACT // 16
 """Leaves room for the bias below 2^24."""
+BIAS_LIMIT = EXACT // 32
 SLOPE_SHIFT = 10
 SHIFT_RANGE = (-12, 20)
 FRACTIONS = (2, 8)
@@ -187,7 +188,7 @@ class _Builder:
         Its own steps are not known yet; they change its weights by powers of two only.
         """
         columns = np.ones(len(receiver.bias)) if receiver.name in self.final else self._peaks(receiver)[0]
-        return len(_products(0, receiver.sources[0], signal, np.resize(columns, len(receiver.bias)))) == 1
+        return len(_products(0, receiver, signal, np.resize(columns, len(receiver.bias)))) == 1
 
 
 def _limit(observed: int) -> int:
@@ -199,11 +200,17 @@ def _integer_slope(slope: float) -> int:
     return round(slope * (1 << SLOPE_SHIFT))
 
 
-def _on_lattice(source: Source, steps: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integer weights (taps * inputs, outputs) of at most 8 bits, and per output the shift that uses them best."""
+def _on_lattice(
+    source: Source, steps: np.ndarray, columns: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Integer weights (taps * inputs, outputs) of at most 8 bits, and per output the shift that uses them best.
+
+    Where weights are tiny beside the bias, the shift is limited so that the bias, in the same unit, stays small.
+    """
     real = (source.weight * steps[:, None] / columns).reshape(-1, len(columns))
     peak = np.maximum(np.abs(real).max(axis=0), 1e-30)
-    shift = np.clip(np.floor(np.log2(WEIGHT_PEAK / peak)), *SHIFT_RANGE)
+    shift = np.minimum(np.log2(WEIGHT_PEAK / peak), np.log2(BIAS_LIMIT / (np.abs(bias) / columns + 1)))
+    shift = np.clip(np.floor(shift), *SHIFT_RANGE)
     return np.round(real * np.exp2(shift)).astype(np.int64), shift.astype(np.int64)
 
 
@@ -231,9 +238,7 @@ def _layer(
 def _all_products(affine: Affine, inputs: tuple[_Signal, ...], columns: np.ndarray) -> tuple[list[Product], np.ndarray]:
     """The products of all sources, and per output the largest magnitude of their sum with the bias, in its unit."""
     products = [
-        product
-        for number, (source, signal) in enumerate(zip(affine.sources, inputs, strict=True))
-        for product in _products(number, source, signal, columns)
+        product for number, signal in enumerate(inputs) for product in _products(number, affine, signal, columns)
     ]
     bound = np.abs(affine.bias) / columns + len(products)
     for product in products:
@@ -241,9 +246,10 @@ def _all_products(affine: Affine, inputs: tuple[_Signal, ...], columns: np.ndarr
     return products, bound
 
 
-def _products(number: int, source: Source, signal: _Signal, columns: np.ndarray) -> list[Product]:
-    """One product, or as many parts of the fan-in as keep each below the limit."""
-    weight, shift = _on_lattice(source, signal.steps, columns)
+def _products(number: int, affine: Affine, signal: _Signal, columns: np.ndarray) -> list[Product]:
+    """One product for one source, or as many parts of its fan-in as keep each below the limit."""
+    source = affine.sources[number]
+    weight, shift = _on_lattice(source, signal.steps, columns, affine.bias)
     channels = source.weight.shape[1]
     blocks = weight.reshape(len(source.taps), channels, -1)
     for tap_parts, channel_parts in _partitions(len(source.taps), channels):

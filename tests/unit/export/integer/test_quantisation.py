@@ -84,3 +84,19 @@ def silenced(layer: Affine, channel: int) -> Affine:
     weight, bias = layer.sources[0].weight.copy(), layer.bias.copy()
     weight[:, :, channel], bias[channel] = 0, 0
     return replace(layer, sources=(replace(layer.sources[0], weight=weight),), bias=bias)
+
+
+def test_bias_that_dwarfs_the_weights_keeps_its_certificate(tiny_converted) -> None:
+    folded = tiny_converted.folded
+    last = folded.anchor[-1]
+    faint = replace(
+        last, sources=(replace(last.sources[0], weight=last.sources[0].weight * 1e-6),), bias=last.bias + 2000
+    )
+    biased = replace(folded, anchor=(*folded.anchor[:-1], faint))
+
+    quantised = quantise(biased, wide_ranges(replace(tiny_converted, folded=biased)))
+
+    certify(quantised.network)
+    wanted = biased.evaluate(tiny_converted.z, tiny_converted.y)[0]
+    found = quantised.network.evaluate(tiny_converted.z, tiny_converted.y)[0]
+    assert np.abs(found - wanted).max() <= 1
