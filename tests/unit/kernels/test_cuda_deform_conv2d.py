@@ -6,28 +6,15 @@ every operation rounded to half, then multiplies with sums in float.
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from emulation.emulator import Out
+from emulation.kernels import Kernels
 
 from fastlic.errors import EngineUnavailable, LimitExceeded
 from fastlic.kernels.cuda import launch, twins
-
-SOURCES = Path(launch.__file__).parent
-ONE = int(np.float32(1).view(np.int32))
-
-
-@pytest.fixture(scope="module")
-def half_kernels(emulation: ModuleType) -> Any:
-    return emulation.Emulator(SOURCES / "deform_conv2d.cu", launch.KERNELS["deform_conv2d"])
-
-
-@pytest.fixture(scope="module")
-def float_kernels(emulation: ModuleType) -> Any:
-    return emulation.Emulator(SOURCES / "deform_conv2d_f32.cu", launch.KERNELS["deform_conv2d_f32"])
 
 
 class Case:
@@ -61,12 +48,11 @@ class Case:
         twins.deform_conv2d(self.x, self.offsets, self.mask, self.weight, self.bias, *self.scalars, y)
         return y
 
-    def run(self, kernels: Any, emulation: ModuleType, plan: launch.Launch, reverse: bool = False) -> np.ndarray:
+    def result(self, run: Kernels, plan: launch.Launch, reverse: bool = False) -> np.ndarray:
         """The kernel's result."""
         y = np.empty((*self.x.shape[:3], self.bias.size), self.x.dtype)
         arrays = [self.x, self.offsets, self.mask, self.weight, self.bias]
-        arguments = [*arrays, *self.scalars, emulation.Out(y)]
-        kernels.launch(plan.kernel, plan.grid, (plan.threads, 1, 1), arguments, reverse)
+        run(plan, [*arrays, *self.scalars, Out(y)], reverse)
         return y
 
     def plain_half(self) -> np.ndarray:
@@ -109,42 +95,38 @@ def assert_as_good_as_plain_half(y: np.ndarray, case: Case) -> None:
 
 @pytest.mark.parametrize("name", launch.KERNELS["deform_conv2d"])
 def test_half_kernel_is_as_good_as_the_plain_formula_on_ragged_maps(
-    half_kernels: Any, emulation: ModuleType, rng: np.random.Generator, name: str
+    run: Kernels, rng: np.random.Generator, name: str
 ) -> None:
     channels = int(name.split("x")[-1])
     case = Case(rng, (2, 5, 11), (40, channels - 8), slope=0.25)
 
-    y = case.run(half_kernels, emulation, plan_of(name, case))
+    y = case.result(run, plan_of(name, case))
 
     assert_as_good_as_plain_half(y, case)
 
 
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(8, 8), (16, 64), (72, 136), (32, 256)])
 def test_half_kernel_takes_widths_that_are_multiples_of_eight(
-    half_kernels: Any, emulation: ModuleType, rng: np.random.Generator, in_channels: int, out_channels: int
+    run: Kernels, rng: np.random.Generator, in_channels: int, out_channels: int
 ) -> None:
     case = Case(rng, (1, 3, 9), (in_channels, out_channels))
     plan = launch.deform_conv2d(1, 3, 9, in_channels, out_channels, precision="f16", multiprocessors=1)
 
-    assert_as_good_as_plain_half(case.run(half_kernels, emulation, plan), case)
+    assert_as_good_as_plain_half(case.result(run, plan), case)
 
 
 @pytest.mark.parametrize("name", ["deform_conv2d_f16_8x8x64", "deform_conv2d_f16_2x8x64"])
-def test_half_kernel_with_mask_and_padded_offsets_matches(
-    half_kernels: Any, emulation: ModuleType, rng: np.random.Generator, name: str
-) -> None:
+def test_half_kernel_with_mask_and_padded_offsets_matches(run: Kernels, rng: np.random.Generator, name: str) -> None:
     case = Case(rng, (1, 9, 8), (24, 72), offset_stride=24, mask_stride=16)
 
-    assert_as_good_as_plain_half(case.run(half_kernels, emulation, plan_of(name, case)), case)
+    assert_as_good_as_plain_half(case.result(run, plan_of(name, case)), case)
 
 
-def test_half_kernel_gives_the_same_bits_in_any_order_of_threads(
-    half_kernels: Any, emulation: ModuleType, rng: np.random.Generator
-) -> None:
+def test_half_kernel_gives_the_same_bits_in_any_order_of_threads(run: Kernels, rng: np.random.Generator) -> None:
     case = Case(rng, (1, 9, 9), (40, 64))
     plan = plan_of("deform_conv2d_f16_8x8x64", case)
 
-    forward, backward = (case.run(half_kernels, emulation, plan, reverse) for reverse in (False, True))
+    forward, backward = (case.result(run, plan, reverse) for reverse in (False, True))
 
     np.testing.assert_array_equal(forward, backward)
 
@@ -158,36 +140,32 @@ def hostile_offsets(case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", ["deform_conv2d_f16_8x8x64", "deform_conv2d_f16_2x8x64", "deform_conv2d_f32_8x8x64"])
-def test_offsets_not_finite_or_far_outside_count_as_zero(
-    half_kernels: Any, float_kernels: Any, emulation: ModuleType, rng: np.random.Generator, name: str
-) -> None:
+def test_offsets_not_finite_or_far_outside_count_as_zero(run: Kernels, rng: np.random.Generator, name: str) -> None:
     dtype = np.float16 if "f16" in name else np.float32
     case = Case(rng, (1, 5, 7), (8, 16), dtype=dtype)
     hostile_offsets(case)
 
-    y = case.run(half_kernels if dtype is np.float16 else float_kernels, emulation, plan_of(name, case))
+    y = case.result(run, plan_of(name, case))
 
     np.testing.assert_allclose(y, case.reference(), atol=4e-3 if dtype is np.float16 else 4e-6)
 
 
-def test_features_not_finite_stay_with_the_pixels_that_sample_them(
-    half_kernels: Any, emulation: ModuleType, rng: np.random.Generator
-) -> None:
+def test_features_not_finite_stay_with_the_pixels_that_sample_them(run: Kernels, rng: np.random.Generator) -> None:
     case = Case(rng, (1, 8, 8), (8, 8), reach=0.0)  # a plain convolution; borders must not multiply infinity by zero
     case.x[0, 0, 0, 0] = np.inf
 
-    y = case.run(half_kernels, emulation, plan_of("deform_conv2d_f16_8x8x64", case))
+    y = case.result(run, plan_of("deform_conv2d_f16_8x8x64", case))
 
     touched = ~np.isfinite(y[0]).all(axis=-1)
     assert touched[:2, :2].all()
     assert touched.sum() == 4
 
 
-def test_float_kernel_is_accurate_to_float(float_kernels: Any, emulation: ModuleType, rng: np.random.Generator) -> None:
+def test_float_kernel_is_accurate_to_float(run: Kernels, rng: np.random.Generator) -> None:
     case = Case(rng, (2, 9, 11), (24, 72), dtype=np.float32, mask_stride=9, offset_stride=20, slope=0.1)
     plan = launch.deform_conv2d(2, 9, 11, 24, 72, precision="f32", multiprocessors=1)
 
-    y = case.run(float_kernels, emulation, plan)
+    y = case.result(run, plan)
 
     # Sums of 216 products of order 1/15 each: at most 217 roundings of 2^-24 of a partial sum, which stays below 8.
     assert np.abs(y - case.reference()).max() <= 217 * 8 * 2.0**-24

@@ -6,20 +6,13 @@ likewise: 1.5 * 2^-11 of it, and with float roundings in between 2^-10. A shortc
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import pytest
+from emulation.emulator import Out
+from emulation.kernels import Kernels
 
 from fastlic.errors import EngineUnavailable, LimitExceeded
 from fastlic.kernels.cuda import launch, twins
-
-
-@pytest.fixture(scope="module")
-def kernels(emulation: ModuleType) -> Any:
-    return emulation.Emulator(Path(launch.__file__).parent / "gdn.cu", launch.KERNELS["gdn"])
 
 
 def inputs(rng: np.random.Generator, pixels: int, channels: int, magnitude: float = 1.0) -> list[np.ndarray]:
@@ -30,16 +23,14 @@ def inputs(rng: np.random.Generator, pixels: int, channels: int, magnitude: floa
     return [x, gamma, beta, rng.standard_normal((pixels, channels)).astype(np.float16)]
 
 
-def assert_matches(
-    kernels: Any, emulation: ModuleType, arrays: list[np.ndarray], inverse: bool, has_residual: bool
-) -> None:
+def assert_matches(run: Kernels, arrays: list[np.ndarray], inverse: bool, has_residual: bool) -> None:
     x, _, _, residual = arrays
     pixels, channels = x.shape
     y, expected = np.empty_like(x), np.empty(x.shape)
     scalars = [pixels, channels, int(inverse), int(has_residual)]
     plan = launch.gdn(pixels, channels)
 
-    kernels.launch(plan.kernel, plan.grid, (plan.threads, 1, 1), [*arrays, *scalars, emulation.Out(y)])
+    run(plan, [*arrays, *scalars, Out(y)])
     twins.gdn(*arrays, *scalars, expected)
 
     without = expected - residual if has_residual else expected
@@ -51,42 +42,38 @@ def assert_matches(
 @pytest.mark.parametrize("channels", [64, 96, 128, 192, 256])
 @pytest.mark.parametrize("inverse", [False, True])
 def test_gdn_equals_twin_for_every_instance(
-    kernels: Any, emulation: ModuleType, rng: np.random.Generator, channels: int, inverse: bool
+    run: Kernels, rng: np.random.Generator, channels: int, inverse: bool
 ) -> None:
-    assert_matches(kernels, emulation, inputs(rng, 70, channels), inverse, has_residual=True)
+    assert_matches(run, inputs(rng, 70, channels), inverse, has_residual=True)
 
 
 @pytest.mark.parametrize("channels", [8, 40, 104, 200])
-def test_gdn_equals_twin_for_widths_between_instances(
-    kernels: Any, emulation: ModuleType, rng: np.random.Generator, channels: int
-) -> None:
-    assert_matches(kernels, emulation, inputs(rng, 5, channels), inverse=False, has_residual=False)
+def test_gdn_equals_twin_for_widths_between_instances(run: Kernels, rng: np.random.Generator, channels: int) -> None:
+    assert_matches(run, inputs(rng, 5, channels), inverse=False, has_residual=False)
 
 
-def test_gdn_squares_beyond_half_precision_neither_overflow_nor_vanish(
-    kernels: Any, emulation: ModuleType, rng: np.random.Generator
-) -> None:
+def test_gdn_squares_beyond_half_precision_neither_overflow_nor_vanish(run: Kernels, rng: np.random.Generator) -> None:
     """Pixels from 2^-12 to 2^13 in turn: squares from 2^-24 to 2^26; half ends at 2^16."""
     arrays = inputs(rng, 26, 64)
     arrays[0] = (rng.uniform(0.5, 1.5, (26, 64)) * 2.0 ** np.arange(-12, 14)[:, None]).astype(np.float16)
     arrays[2][:] = 1e-6
 
-    assert_matches(kernels, emulation, arrays, inverse=False, has_residual=False)
+    assert_matches(run, arrays, inverse=False, has_residual=False)
 
 
-def test_gdn_pixel_of_zeros_is_zero(kernels: Any, emulation: ModuleType, rng: np.random.Generator) -> None:
+def test_gdn_pixel_of_zeros_is_zero(run: Kernels, rng: np.random.Generator) -> None:
     arrays = inputs(rng, 3, 8)
     arrays[0][1] = 0
 
-    assert_matches(kernels, emulation, arrays, inverse=True, has_residual=False)
+    assert_matches(run, arrays, inverse=True, has_residual=False)
 
 
-def test_gdn_infinite_value_stays_in_its_pixel(kernels: Any, emulation: ModuleType, rng: np.random.Generator) -> None:
+def test_gdn_infinite_value_stays_in_its_pixel(run: Kernels, rng: np.random.Generator) -> None:
     arrays = inputs(rng, 4, 16)
     arrays[0][2, 3] = np.inf
     y = np.empty_like(arrays[0])
 
-    kernels.launch("gdn_f16_64x64", (1, 1, 1), (128, 1, 1), [*arrays, 4, 16, 1, 0, emulation.Out(y)])
+    run(launch.gdn(4, 16), [*arrays, 4, 16, 1, 0, Out(y)])
 
     np.testing.assert_array_equal(np.isfinite(y).all(axis=1), [True, True, False, True])
 

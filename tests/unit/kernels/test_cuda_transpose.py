@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
+from emulation.emulator import Out
+from emulation.kernels import Kernels
 
 from fastlic.errors import LimitExceeded
 from fastlic.kernels.cuda import launch, twins
 
 
-@pytest.fixture(scope="module")
-def kernels(emulation: ModuleType) -> Any:
-    return emulation.Emulator(Path(launch.__file__).parent / "transpose.cu", launch.KERNELS["transpose"])
-
-
 @pytest.mark.parametrize("bits", [16, 32])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 33, 70), (3, 64, 32)])
 def test_transpose_equals_twin_on_ragged_shapes(
-    kernels: Any,
-    emulation: ModuleType,
+    run: Kernels,
     rng: np.random.Generator,
     bits: Literal[16, 32],
     shape: tuple[int, int, int],
@@ -32,7 +26,7 @@ def test_transpose_equals_twin_on_ragged_shapes(
     y, expected = np.empty((batch, columns, rows), x.dtype), np.empty((batch, columns, rows), x.dtype)
     plan = launch.transpose(batch, rows, columns, bits=bits)
 
-    kernels.launch(plan.kernel, plan.grid, (plan.threads, 1, 1), [x, rows, columns, emulation.Out(y)])
+    run(plan, [x, rows, columns, Out(y)])
     twins.transpose(x, rows, columns, expected)
 
     np.testing.assert_array_equal(y, expected)
