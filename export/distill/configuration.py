@@ -68,15 +68,18 @@ class Data(Struct, frozen=True, forbid_unknown_fields=True):
 class Loss(Struct, frozen=True, forbid_unknown_fields=True):
     """What is minimised: `trade_off` (lambda1) x distortion + bits per pixel + `sparsity` (lambda2) x |y|_1.
 
-    `mse` is on the 0-255 scale; `ms-ssim` is 1 - MS-SSIM. The L1 term counts for the first `sparsity_iterations`. The
-    rate of z counts by `hyper` at first, rising to 1 at `hyper_iterations`: what the networks behind z cannot use yet,
-    they can learn to use before it has to pay for itself.
+    `mse` is on the 0-255 scale; `ms-ssim` is 1 - MS-SSIM. The L1 term counts for the first `sparsity_iterations`.
+    `rate`: likelihoods are taken of latents with uniform noise, which transforms can learn from, or of rounded ones,
+    which are what is coded: for a last tuning of the entropy networks. The rate of z counts by `hyper` at first,
+    rising to 1 at `hyper_iterations`: what the networks behind z cannot use yet, they can learn to use before it has
+    to pay for itself.
     """
 
     trade_off: Annotated[float, Meta(gt=0)]
     distortion: Literal["mse", "ms-ssim"] = "mse"
     sparsity: Weight = 0.0
     sparsity_iterations: Steps = 10_000
+    rate: Literal["noise", "rounding"] = "noise"
     hyper: Share = 0.0
     hyper_iterations: Steps = 0
 

@@ -149,7 +149,7 @@ class Trainer:
 
     def _evaluate(self, model: Fu2023, picture: Tensor) -> Coded:
         with torch.autocast(self.run.device, torch.bfloat16, enabled=self.run.optimiser.bfloat16):
-            return model(picture, _straight_through, self._noisy)
+            return model(picture, _straight_through, self._noisy if self.run.loss.rate == "noise" else None)
 
     def _noisy(self, x: Tensor) -> Tensor:
         return x.float() + torch.rand(x.shape, generator=self.noise, device=x.device) - 0.5

@@ -117,6 +117,19 @@ def test_step_prefixes_train_those_parameters_alone(run, changed):
     assert moved == {"h_s", "pen_anchor", "pen_nonanchor"}
 
 
+def test_step_rate_of_rounded_latents_draws_no_noise(run, changed, tmp_path):
+    noisy, rounded = (
+        _begin(changed(run, loss={"rate": rate}, output=tmp_path / rate)) for rate in ("noise", "rounding")
+    )
+    before = noisy.noise.get_state()
+
+    noisy.step()
+    rounded.step()
+
+    assert not torch.equal(noisy.noise.get_state(), before)
+    assert torch.equal(rounded.noise.get_state(), before)
+
+
 def test_step_loss_not_finite_leaves_the_weights(run, changed):
     trainer = _begin(changed(run, loss={"trade_off": 1e38}))
     before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
