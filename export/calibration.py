@@ -41,9 +41,8 @@ def load(source: Path | None, multiple: int) -> PictureSet:
     """Collect pictures, at most 96, spread evenly over the source.
 
     Args:
-        source: a folder (searched in depth) or a .tar of pictures; None: pictures are made up, which calibrates
-        ranges well enough
-            to be exact but less well than photographs do for the rate.
+        source: a folder (searched in depth) or a .tar of pictures; None: pictures are made up, which calibrates ranges
+            well enough to be exact but less well than photographs do for the rate.
         multiple: pixels.
 
     Raises:

@@ -34,8 +34,7 @@ def measure(transform: Transform, strips: Sequence[Tensor], stride: int, name: s
     Args:
         transform: evaluates a window.
         strips: (1, C, h, w) float, the longer axis long enough for the core and the largest halo on both sides. A
-        seam is laid
-            across it, so that one wide and one tall strip test both directions.
+            seam is laid across it, so that one wide and one tall strip test both directions.
         stride: pixels per element of the strips.
         name: for the message.
 
