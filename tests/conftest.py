@@ -32,8 +32,8 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def emulation() -> ModuleType:
-    """The host emulator of CUDA kernels, tests/emulation/emulator.py; tests that ask for it need a C++ compiler."""
+    """The host emulator of CUDA kernels, tests/emulation/emulator.py; tests that ask for it need g++."""
     module = importlib.import_module("emulation.emulator")
     if module.compiler() is None:
-        pytest.skip("no C++ compiler to build kernels for the host")
+        pytest.skip("no g++ to build kernels for the host")
     return module

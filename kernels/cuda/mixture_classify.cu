@@ -1,6 +1,6 @@
 // K1: which elements of a mixture pass are coded, in which window class, and what the others are set to. Integers only.
 //
-//   in   parameters   int16 [height][width][channels][P]
+//   in   parameters   int16 [height][width][channels][P], aligned to 4 bytes
 //        active       uint8 [channels], 0 for channels that are not coded
 //        tables       docs/format.md, section 4.2
 //   out  kinds        uint8 [channels][height][width], 0 to 6 the window class of a coded element, 7 not coded

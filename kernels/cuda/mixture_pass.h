@@ -45,8 +45,17 @@ FASTLIC_DEVICE Shape prepare_element(const DeviceTables& tables, const Global<co
     const Global<const int16_t> own =
         parameters + (static_cast<int64_t>(position) * pass.channels + channel) * kParameters;
     int16_t numbers[kParameters];
+    if constexpr (kParameters % 2 == 0) {  // every element begins at a multiple of 4 bytes
 #pragma unroll
-    for (int i = 0; i < kParameters; ++i) numbers[i] = own.load(i);
+        for (int i = 0; i < kParameters; i += 2) {
+            const auto pair = own.template load_as<uint32_t>(i);
+            numbers[i] = static_cast<int16_t>(pair);
+            numbers[i + 1] = static_cast<int16_t>(pair >> 16);
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < kParameters; ++i) numbers[i] = own.load(i);
+    }
     const auto level = [&tables](int family, int16_t x) {
         return scale_level(tables.thresholds + family * (kLevels - 1), x);
     };

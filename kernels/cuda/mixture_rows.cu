@@ -1,7 +1,7 @@
 // K2: the coded elements of a mixture pass in coding order, and a row of cumulative frequencies for each. Integers
 // only.
 //
-//   in   parameters  int16 [height][width][channels][P]
+//   in   parameters  int16 [height][width][channels][P], aligned to 4 bytes
 //        tables      docs/format.md, section 4.2
 //        kinds       uint8 [channels][height][width], of K1
 //        offsets     int32 [7][blocks] and starts int32 [8], of scan_counts

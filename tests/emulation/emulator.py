@@ -52,8 +52,8 @@ Argument = np.ndarray | Out | Changed | int
 
 
 def compiler() -> str | None:
-    """A C++ compiler, or None."""
-    return shutil.which("g++") or shutil.which("c++")
+    """Path of g++, whose flags these are, or None."""
+    return shutil.which("g++")
 
 
 class Emulator:
