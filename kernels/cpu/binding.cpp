@@ -196,6 +196,24 @@ PYBIND11_MODULE(_native, m) {
             },
             py::arg("tables"), py::arg("shape"), py::arg("rows").noconvert(), py::arg("active").noconvert(),
             "int16 (C', h, w') values of a pass; rows int16 (h, w', C') or None, active bool (C') or None.")
+        .def(
+            "read_packed_rows",
+            [](Reader& reader, const Array<uint16_t>& rows, const Array<int32_t>& starts) {
+                if (starts.size() != kWindowClasses + 1) throw std::invalid_argument("starts");
+                const py::ssize_t count = starts.data()[kWindowClasses];
+                if (count < 0 || count > rows.size() / kMinWindow) throw std::invalid_argument("rows: too few for starts");
+                const size_t size = static_cast<size_t>(rows.size());
+                py::array_t<int16_t> symbols(count);
+                int16_t* out = symbols.mutable_data();
+                {
+                    py::gil_scoped_release unlocked;
+                    reader.read_packed_rows(rows.data(), size, starts.data(), out);
+                }
+                return symbols;
+            },
+            py::arg("rows").noconvert(), py::arg("starts").noconvert(),
+            "int16 (n) values of coded elements in coding order; rows uint16 and starts int32 (8) as mixture_rows.cu "
+            "leaves them.")
         .def("finish", &Reader::finish, "Raise CorruptedStream unless every stream ends here in its one form.");
 
     m.def(

@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include "packed_rows.h"
 #include "parallel.h"
 
 namespace fastlic {
@@ -146,6 +147,11 @@ void Reader::read_mixture(const MixtureTables& tables, const Layout& layout, con
 void Reader::read_rows(const RowTables& tables, const Layout& layout, const int16_t* rows, int16_t* values) {
     refuse_after_failure();
     read(prepare_rows(tables, layout, rows, scratch_, values), values);
+}
+
+void Reader::read_packed_rows(const uint16_t* entries, size_t size, const int32_t* starts, int16_t* symbols) {
+    refuse_after_failure();
+    read(prepare_packed_rows(entries, size, starts, scratch_), symbols);
 }
 
 void Reader::finish() {

@@ -25,6 +25,8 @@ public:
     // Read a pass into `values`, int16 packed [channels][height][width], written completely unless something is thrown.
     void read_mixture(const MixtureTables& tables, const Layout& layout, const int16_t* parameters, int16_t* values);
     void read_rows(const RowTables& tables, const Layout& layout, const int16_t* rows, int16_t* values);
+    // Read the coded elements of a pass whose rows a GPU has prepared (packed_rows.h) into `symbols`, in coding order.
+    void read_packed_rows(const uint16_t* entries, size_t size, const int32_t* starts, int16_t* symbols);
 
     // Every stream ends here, in its one form; else Corrupted.
     void finish();

@@ -61,6 +61,25 @@ class NativeReader:
         except IndexError as error:
             raise BundleError(f"a graph chose {error}.") from None
 
+    def code_rows(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Read the coded elements of a mixture pass that a GPU has prepared.
+
+        Args:
+            rows: uint16, C-contiguous: per coded element, in coding order, low, C(1), ..., C(W - 1), without gaps.
+            starts: int32 (8): first coded element of each window class, and their number n.
+
+        Returns:
+            int16 (n), values in coding order.
+
+        Raises:
+            CorruptedStream: as `StreamReader.code`.
+            ValueError: `rows` is shorter than `starts` says, as when it had no room for all.
+
+        Source: kernels/cuda/mixture_rows.cu.
+        """
+        symbols: np.ndarray = self._reader.read_packed_rows(rows, starts)
+        return symbols
+
     def finish(self) -> None:
         """Check the ends; see `StreamReader.finish`."""
         self._reader.finish()

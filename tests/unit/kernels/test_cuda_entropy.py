@@ -8,12 +8,14 @@ import random_passes
 from emulation.emulator import Out
 from emulation.kernels import Decoding, Kernels
 
-from fastlic.errors import EngineUnavailable, LimitExceeded
+from fastlic.errors import CorruptedStream, EngineUnavailable, LimitExceeded
+from fastlic.kernels import native
 from fastlic.kernels.cuda import entropy_twins as twins
 from fastlic.kernels.cuda import launch
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.prepared import prepare
 from fastlic.runtime.entropy.range_coder import SymbolReader
+from fastlic.runtime.entropy.reader import NativeReader
 from fastlic.runtime.entropy.writer import StreamWriter
 
 MIXTURES = [("normal",), random_passes.GLLMM]
@@ -123,6 +125,51 @@ def test_stream_decoded_from_rows_and_scattered_gives_the_latent(
     done.scatter(run, symbols, parity, 2, y)
 
     np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.skipif(not native.available(), reason="the native module was not built")
+@pytest.mark.parametrize(("streams", "threads"), [(1, 1), (5, 2), (7, 3)])
+@pytest.mark.parametrize("families", MIXTURES)
+def test_native_reader_of_rows_gives_what_the_writer_saw(
+    rng: np.random.Generator, families: tuple, streams: int, threads: int
+) -> None:
+    passes = [pass_of(rng, (7, 6, 5), families, wild) for wild in (False, True)]
+    writer = StreamWriter()
+    seen = [writer.code(pass_, random_passes.random_values(rng, pass_.shape, 0.1)) for pass_ in passes]
+    reader = NativeReader(writer.finish(streams), threads)
+
+    for pass_, values in zip(passes, seen, strict=True):
+        done = Decoding(pass_).by_twins()
+        symbols = reader.code_rows(done.rows, done.starts)
+        np.testing.assert_array_equal(symbols, values.reshape(-1)[done.elements[: done.starts[-1]]])
+    reader.finish()
+
+
+@pytest.mark.skipif(not native.available(), reason="the native module was not built")
+def test_native_reader_of_any_rows_and_words_ends_in_symbols_or_an_error(rng: np.random.Generator) -> None:
+    refused = 0
+    for _ in range(300):
+        counts = rng.integers(0, 9, 7)
+        starts = np.concatenate([[0], counts.cumsum()]).astype(np.int32)
+        rows = rng.integers(0, 1 << 16, (counts * 8 * 2 ** np.arange(7)).sum(), np.uint16)
+        reader = NativeReader([rng.bytes(4 * int(rng.integers(0, 40))) for _ in range(3)], 2)
+        try:
+            assert reader.code_rows(rows, starts).shape == (starts[-1],)
+        except CorruptedStream:
+            refused += 1
+    assert refused > 100
+
+
+@pytest.mark.skipif(not native.available(), reason="the native module was not built")
+@pytest.mark.parametrize(
+    "starts",
+    [[0, 2, 2, 2, 2, 2, 2, 2], [0, 0, 1, 1, 1, 1, 1, 1], [1] * 8, [0, 1, 0, 1, 1, 1, 1, 1], [-1] * 8, [0] * 7 + [-1]],
+)
+def test_native_reader_of_rows_that_are_not_there_is_refused(starts: list[int]) -> None:
+    reader = NativeReader([b"12345678"], 1)
+
+    with pytest.raises(ValueError, match=r"rows|starts"):
+        reader.code_rows(np.arange(8, dtype=np.uint16), np.array(starts, np.int32))
 
 
 @pytest.mark.parametrize("parity", [twins.ALL, twins.EVEN, twins.ODD])
