@@ -7,11 +7,14 @@ Environment:
     FASTLIC_REQUIRE_NATIVE: when `1`, a native module that does not build fails the installation. Otherwise it is left
         out with a warning: constriction then reads the streams, to the same symbols but slower, and
         `fastlic doctor` says so.
+    FASTLIC_CUDA_ARCHS: compute capabilities such as `80 90`, or `all`: compile the CUDA kernels for them into the
+        package, which needs nvcc. Unset leaves them out.
 """
 
 import os
 import re
 import runpy
+import sys
 from pathlib import Path
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
@@ -82,6 +85,16 @@ def native_extension() -> Pybind11Extension:
 
 class BuildNative(build_ext):
     """Say in one place, in plain words, what a missing or failing compiler means."""
+
+    def run(self) -> None:
+        """Build the native module and, where asked for, the CUDA kernels; these fail the installation."""
+        super().run()
+        if asked := os.environ.get("FASTLIC_CUDA_ARCHS"):
+            sys.path.insert(0, str(ROOT))  # the script raises fastlic.errors
+            cuda = runpy.run_path(str(ROOT / "kernels" / "build_cuda.py"))
+            cuda["build"](
+                ROOT / "kernels/cuda" if self.inplace else Path(self.build_lib, "fastlic/kernels/cuda"), asked
+            )
 
     def build_extension(self, extension: Pybind11Extension) -> None:
         """Build, or warn and go on unless FASTLIC_REQUIRE_NATIVE is 1."""

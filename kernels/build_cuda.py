@@ -1,7 +1,7 @@
 """Compile `kernels/cuda/*.cu` into fatbins, and read what the compiler says about each kernel.
 
-Knows nvcc's flags and its report; knows nothing of devices or launches. `python -m fastlic.kernels.build_cuda --help`
-compiles everything into a folder and prints the table of docs/kernels.md.
+Knows nvcc's flags and its report; knows nothing of devices or launches. `setup.py` runs it where FASTLIC_CUDA_ARCHS is
+set; `python -m fastlic.kernels.build_cuda` compiles into a folder of choice and prints the table of docs/kernels.md.
 """
 
 from __future__ import annotations
@@ -45,8 +45,15 @@ class Resources:
 
 
 def sources() -> list[Path]:
-    """All CUDA sources."""
-    return sorted((HERE / "cuda").glob("*.cu"))
+    """All CUDA sources.
+
+    Raises:
+        EngineUnavailable: this is an installed package, which does not have them.
+    """
+    found = sorted((HERE / "cuda").glob("*.cu"))
+    if not found:
+        raise EngineUnavailable(f"no CUDA sources in {HERE / 'cuda'}: compile them from fastlic's source tree")
+    return found
 
 
 def find_nvcc() -> str:
@@ -110,6 +117,36 @@ def parse_report(text: str) -> list[Resources]:
     return found
 
 
+def architectures_of(asked: str) -> tuple[int, ...]:
+    """Compute capabilities from `all` or a list such as `80 90`, ascending.
+
+    Raises:
+        EngineUnavailable: one that the kernels are not made for.
+    """
+    if asked == "all":
+        return ARCHITECTURES
+    words = asked.replace(",", " ").split()
+    if unknown := [word for word in words if word not in map(str, ARCHITECTURES)]:
+        known = " ".join(map(str, ARCHITECTURES))
+        raise EngineUnavailable(f"CUDA kernels for {' '.join(unknown)}: choose from {known}, or all")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def build(folder: Path, asked: str) -> list[Resources]:
+    """Compile all sources into `folder`, which is made.
+
+    Args:
+        folder: where the fatbins go.
+        asked: see `architectures_of`.
+
+    Raises:
+        EngineUnavailable: there is no nvcc, it fails, an architecture is unknown, or the sources are not here.
+    """
+    architectures, nvcc = architectures_of(asked), find_nvcc()
+    folder.mkdir(parents=True, exist_ok=True)
+    return [entry for path in sources() for entry in compile_source(nvcc, path, folder, architectures)]
+
+
 def table(resources: Iterable[Resources]) -> str:
     """A Markdown table: shared memory per block, and registers per thread on each architecture."""
     entries = sorted(resources)
@@ -129,14 +166,11 @@ def main() -> None:
     """Compile all sources and print the table."""
     parser = argparse.ArgumentParser(description="Compile fastlic's CUDA kernels and print their resources.")
     parser.add_argument("--output", type=Path, help="folder for the fatbins; none are kept without it")
-    parser.add_argument("--architectures", type=int, nargs="+", default=list(ARCHITECTURES), metavar="CAPABILITY")
+    parser.add_argument("--architectures", default="all", help="compute capabilities such as `80 90`; default: all")
     options = parser.parse_args()
-    nvcc = find_nvcc()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.output or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        compiled = [compile_source(nvcc, path, folder, sorted(options.architectures)) for path in sources()]
-    print(f"nvcc {nvcc_release(nvcc)}\n\n{table(entry for entries in compiled for entry in entries)}", end="")
+        resources = build(options.output or Path(scratch), options.architectures)
+    print(f"nvcc {nvcc_release(find_nvcc())}\n\n{table(resources)}", end="")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,22 @@ Compiles for sm_75, sm_90 and sm_120; FASTLIC_CUDA_ARCHS=all (or a list such as 
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
+import setuptools
 
 from fastlic.errors import EngineUnavailable
 from fastlic.kernels import build_cuda
 from fastlic.kernels.build_cuda import Resources
-from fastlic.kernels.cuda import launch
+from fastlic.kernels.cuda import fatbins, launch
 
 DOCUMENT = Path(build_cuda.__file__).parent.parent / "docs" / "kernels.md"
 ASKED = os.environ.get("FASTLIC_CUDA_ARCHS", "75 90 120")
-ARCHITECTURES = build_cuda.ARCHITECTURES if ASKED == "all" else tuple(sorted(int(word) for word in ASKED.split()))
+ARCHITECTURES = build_cuda.architectures_of(ASKED)
+SETUP = Path(build_cuda.__file__).parent.parent / "setup.py"
 REPORT = """\
 ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'one' for 'sm_75'
@@ -36,13 +40,13 @@ ptxas info    : Used 10 registers, used 0 barriers
 def resources(tmp_path_factory: pytest.TempPathFactory) -> list[Resources]:
     """Of every kernel on the architectures asked for."""
     try:
-        nvcc = build_cuda.find_nvcc()
+        build_cuda.find_nvcc()
     except EngineUnavailable as why:
         pytest.skip(str(why))
     folder = tmp_path_factory.mktemp("fatbins")
-    found = [build_cuda.compile_source(nvcc, path, folder, ARCHITECTURES) for path in build_cuda.sources()]
+    found = build_cuda.build(folder, ASKED)
     assert {path.stem for path in folder.glob("*.fatbin")} == set(launch.KERNELS)
-    return [entry for entries in found for entry in entries]
+    return found
 
 
 def test_report_is_read_entry_by_entry() -> None:
@@ -61,6 +65,65 @@ def test_table_has_a_row_per_kernel_and_a_column_per_architecture() -> None:
         "| `one` | 31488 | 168 | - |",
         "| `two` | 0 | - | 10 |",
     ]
+
+
+def test_architectures_are_read_in_any_order() -> None:
+    assert build_cuda.architectures_of("90, 75 90") == (75, 90)
+    assert build_cuda.architectures_of("all") == build_cuda.ARCHITECTURES
+
+
+@pytest.mark.parametrize("asked", ["70", "90a", "sm_90"])
+def test_architecture_without_kernels_is_refused(asked: str) -> None:
+    with pytest.raises(EngineUnavailable, match=f"for {asked}: choose from 75"):
+        build_cuda.architectures_of(asked)
+
+
+def test_setup_where_asked_compiles_every_source_into_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "nvcc"  # writes what it was called with to the file after -o
+    compiler.write_text('#!/bin/sh\nfor word; do [ "$last" = -o ] && echo "$*" > "$word"; last=$word; done\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("FASTLIC_CUDA_ARCHS", "80 90")
+    monkeypatch.setattr(setuptools, "setup", lambda **_: None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    command = runpy.run_path(str(SETUP))["BuildNative"](setuptools.Distribution())
+    command.build_lib, command.extensions = str(tmp_path / "lib"), []
+
+    command.run()
+
+    written = tmp_path / "lib" / "fastlic" / "kernels" / "cuda"
+    assert {path.stem for path in written.glob("*.fatbin")} == set(launch.KERNELS)
+    assert "code=sm_80" in (written / "transpose.fatbin").read_text()
+    assert "code=sm_75" not in (written / "transpose.fatbin").read_text()
+
+
+def test_fatbin_not_installed_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fatbins, "FOLDER", tmp_path)
+    (tmp_path / "transpose.fatbin").write_bytes(b"code")
+
+    assert fatbins.load("transpose") == b"code"
+    assert "transpose" not in fatbins.missing()
+    with pytest.raises(EngineUnavailable, match=r"deform_conv2d\.fatbin is missing.*FASTLIC_CUDA_ARCHS=all"):
+        fatbins.load("deform_conv2d")
+    assert "deform_conv2d" in fatbins.missing()
+
+
+def test_limits_of_launches_are_those_of_the_sources() -> None:
+    cuda = Path(launch.__file__).parent
+
+    assert f"kMaxPixels = 1 << {(launch.MAX_PIXELS + 1).bit_length() - 1};" in (cuda / "deform_sampling.h").read_text()
+    assert f"kPassThreads = {launch.PASS_THREADS};" in (cuda / "mixture_pass.h").read_text()
+
+
+def test_sources_of_an_installed_package_are_said_to_be_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_cuda, "HERE", tmp_path)
+
+    with pytest.raises(EngineUnavailable, match="source tree"):
+        build_cuda.sources()
 
 
 def test_nvcc_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
