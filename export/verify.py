@@ -20,6 +20,7 @@ from fastlic.export.integer.certificate import worst_sign_input
 from fastlic.export.integer.emission import layer_graph
 from fastlic.export.integer.lattice import IntegerNetwork, Layer
 from fastlic.export.students.fu2023 import Fu2023
+from fastlic.kernels import native
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
@@ -78,7 +79,7 @@ def exact_graphs(
 
 
 def transforms(bundle: Bundle, model: Fu2023, pictures: Sequence[np.ndarray], report: Report) -> None:
-    """`analysis`, `hyper_analysis` and `synthesis` on the default engine against PyTorch.
+    """`analysis`, `hyper_analysis` and `synthesis` on `ort-cpu`, with either DeformConv, against PyTorch.
 
     Args:
         bundle: to verify.
@@ -90,13 +91,14 @@ def transforms(bundle: Bundle, model: Fu2023, pictures: Sequence[np.ndarray], re
         VerificationFailed: a graph is further from float64 than its tolerance.
     """
     double = _in_double(model)
-    engine = engines.create("ort-cpu", threads=2)
-    try:
-        graphs = {name: _load(bundle, engine, name) for name in ("analysis", "hyper_analysis", "synthesis")}
-        for picture in pictures:
-            _compare_transforms(graphs, model, double, picture, report)
-    finally:
-        engine.close()
+    for operators in ("onnxruntime", "fastlic") if native.available() else ("onnxruntime",):
+        engine = engines.create("ort-cpu", threads=2, operators=operators)
+        try:
+            graphs = {name: _load(bundle, engine, name) for name in ("analysis", "hyper_analysis", "synthesis")}
+            for picture in pictures:
+                _compare_transforms(graphs, model, double, picture, report)
+        finally:
+            engine.close()
 
 
 def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report) -> list[bytes]:
