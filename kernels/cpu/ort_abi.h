@@ -37,11 +37,11 @@ enum Entry : size_t {
     kGetDimensions = 62,
     kGetTensorTypeAndShape = 65,
     kGetAttributeInt = 86,
+    kGetAttributeText = 87,
     kGetInput = 90,
     kGetOutput = 91,
     kReleaseStatus = 93,
     kReleaseTensorTypeAndShape = 99,
-    kReleaseCustomOpDomain = 101,
     kGetAttributeInts = 163,
     kParallelFor = 274,
 };

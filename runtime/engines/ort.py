@@ -54,7 +54,7 @@ class OrtCpuEngine:
     Args:
         threads: of one graph, at least 1.
         optimisation: of graphs at load: "none", "basic", "extended" or "all". Exact graphs give the same bits at each.
-        operators: "fastlic" replaces ONNX Runtime's DeformConv by the native module's, several times faster and
+        operators: "fastlic" replaces ONNX Runtime's DeformConv and DepthToSpace by the native module's, faster and
             without a buffer of nine maps; "onnxruntime" keeps its own; None: "fastlic" where the module was built.
 
     Raises:

@@ -112,3 +112,23 @@ def test_operators_of_a_module_that_was_not_built_are_unavailable(monkeypatch) -
     assert engines.create("ort-cpu", threads=1).info().detail["operators"] == "onnxruntime"
     with pytest.raises(EngineUnavailable, match="made to be missing"):
         engines.create("ort-cpu", threads=1, operators="fastlic")
+
+
+@needs_native
+@pytest.mark.parametrize("mode", ["CRD", "DCR"])
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (2, 12, 3, 5), (1, 8, 0, 4)], ids=str)
+def test_depth_to_space_equals_onnx_runtime(make_single, rng, mode: str, shape: tuple[int, ...]) -> None:
+    x = rng.normal(size=shape).astype(np.float32)
+    model = make_single("DepthToSpace", [x], [np.float32], [], blocksize=2, mode=mode)
+
+    found, expected = (evaluated(model, [x], name) for name in ("fastlic", "onnxruntime"))
+
+    np.testing.assert_array_equal(found, expected)
+
+
+@needs_native
+def test_depth_to_space_of_another_type_is_left_to_onnx_runtime(make_single, rng) -> None:
+    x = rng.normal(size=(1, 4, 3, 2))
+    model = make_single("DepthToSpace", [x], [np.float64], [], blocksize=2, mode="CRD")
+
+    np.testing.assert_array_equal(evaluated(model, [x], "fastlic"), evaluated(model, [x], "onnxruntime"))
