@@ -134,26 +134,26 @@ def _compare_transforms(
     with torch.no_grad():
         y_float, y = graphs["analysis"]([picture])
         single, exact = model.g_a(x)[0], double.g_a(x.double())[0]
-        _require_near("analysis", torch.from_numpy(y_float), single, exact, report)
+        require_near("analysis", torch.from_numpy(y_float), single, exact, report)
         _require_equal("analysis, rounding", y, np.round(y_float).astype(np.int16))
 
         (z,) = graphs["hyper_analysis"]([y_float])
         seen = torch.from_numpy(y_float)[None]
         single, exact = _hyper(model, seen), _hyper(double, seen.double())
-        _require_near("hyper_analysis", torch.from_numpy(z), single, exact, report, rounded=True)
+        require_near("hyper_analysis", torch.from_numpy(z), single, exact, report, rounded=True)
 
         (image,) = graphs["synthesis"]([y])
         seen = torch.from_numpy(y)[None]
         single, exact = 255 * model.g_s(seen.float())[0], 255 * double.g_s(seen.double())[0]
         shown = torch.from_numpy(image).permute(2, 0, 1)
-        _require_near("synthesis", shown, single.clamp(0, 255), exact.clamp(0, 255), report, rounded=True)
+        require_near("synthesis", shown, single.clamp(0, 255), exact.clamp(0, 255), report, rounded=True)
 
 
 def _hyper(model: Fu2023, y: Tensor) -> Tensor:
     return model.h_a(y)[0] - model.entropy_bottleneck.medians()[:, None, None]
 
 
-def _require_near(
+def require_near(
     name: str, found: Tensor, single: Tensor, exact: Tensor, report: Report, *, rounded: bool = False
 ) -> None:
     """`found` within the tolerance of `exact`, and within half a unit more where it was rounded."""

@@ -86,7 +86,7 @@ def certify(network: IntegerNetwork) -> dict[str, LayerCertificate]:
         if found[layer.name].worst >= EXACT:
             raise CertificateError(
                 f"{layer.name}: a sum can reach {found[layer.name].worst}, {EXACT} is the limit of exact float32 sums. "
-                "Use fewer activation levels, or fewer weight bits."
+                "Calibrate on pictures like those of training (--calibration), or train with weight decay."
             )
     for delivered, source, receiver in _connections(network):
         for product in receiver.products:

@@ -185,7 +185,7 @@ class _Builder:
     def fits(self, receiver: Affine, signal: _Signal) -> bool:
         """Whether one product of `receiver` can take its first input so.
 
-        Its own steps are not known yet; they change its weights by powers of two only.
+        Its own steps are not known yet, but change its weights by little more than powers of two.
         """
         columns = np.ones(len(receiver.bias)) if receiver.name in self.final else self._peaks(receiver)[0]
         return len(_products(0, receiver, signal, np.resize(columns, len(receiver.bias)))) == 1

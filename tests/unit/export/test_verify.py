@@ -81,9 +81,9 @@ def test_error_is_compared_with_the_float32_evaluation_of_pytorch() -> None:
     single = exact + 1e-4
     report = verify.Report()
 
-    verify._require_near("g", exact - 1.9e-4, single, exact, report)
+    verify.require_near("g", exact - 1.9e-4, single, exact, report)
     with pytest.raises(VerificationFailed, match=r"g: 0\.00021 from float64"):
-        verify._require_near("g", exact - 2.1e-4, single, exact, copy.deepcopy(report))
+        verify.require_near("g", exact - 2.1e-4, single, exact, copy.deepcopy(report))
 
     assert report.transforms["g"]["error"] == pytest.approx(1.9e-4)
 
@@ -92,4 +92,4 @@ def test_not_a_number_is_refused() -> None:
     exact = torch.zeros(3, dtype=torch.float64)
 
     with pytest.raises(VerificationFailed):
-        verify._require_near("g", exact + float("nan"), exact, exact, verify.Report())
+        verify.require_near("g", exact + float("nan"), exact, exact, verify.Report())
