@@ -60,6 +60,7 @@ def convert(
     configuration: str | Path | None = None,
     calibration: str | Path | None = None,
     validation: str | Path | None = None,
+    encoder: bool = True,
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Export a checkpoint to a bundle that was verified before it got its name.
@@ -121,6 +122,8 @@ def convert(
         validation=measured,
         conformance=vectors,
     )
+    if not encoder:
+        manifest, members = description.without_encoder(manifest, members)
     packed = publish.pack(manifest, members)
     publish.publish(packed, Path(output))
     return {"bytes": len(packed), "fingerprint": fingerprint, **measured}

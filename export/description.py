@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from fastlic.export.publish import array_member
@@ -68,6 +69,17 @@ def manifest_of(
         analysis=(Run("analysis", (IMAGE,), ("y_float", "y")), Run("hyper_analysis", ("y_float",), ("z",))),
         distributions=dict(distributions),
         members={},
+    )
+
+
+def without_encoder(manifest: Manifest, members: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
+    """The same bundle for decoders only: no analysis steps, and no graphs that only they run. The fingerprint stays."""
+    dropped = {step.graph for step in manifest.analysis}
+    kept = {name: graph for name, graph in manifest.graphs.items() if name not in dropped}
+    files = {manifest.graphs[name].file for name in dropped}
+    return (
+        msgspec.structs.replace(manifest, graphs=kept, analysis=()),
+        {name: content for name, content in members.items() if name not in files},
     )
 
 

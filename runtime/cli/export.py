@@ -23,6 +23,7 @@ def command(
     validation: Annotated[
         Path | None, typer.Option(help="Folder or .tar to measure the rate cost on; a part of the former by default.")
     ] = None,
+    decoder_only: Annotated[bool, typer.Option("--decoder-only", help="Leave the encoder out of the bundle.")] = False,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
@@ -36,6 +37,7 @@ def command(
         configuration=configuration,
         calibration=calibration,
         validation=validation,
+        encoder=not decoder_only,
         progress=note,
     )
     if as_json:

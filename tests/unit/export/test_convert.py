@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastlic.errors import CertificateError, CheckpointError, VerificationFailed
+from fastlic.errors import CertificateError, CheckpointError, PictureError, VerificationFailed
 from fastlic.export import convert as pipeline
 from fastlic.export import graphs
 from fastlic.export.convert import convert
@@ -75,6 +75,22 @@ def quick(exported, monkeypatch) -> None:
     halos = {name: manifest.graphs[name].halo for name in ("analysis", "synthesis")}
     monkeypatch.setattr(graphs, "transform_graphs", lambda model: made)
     monkeypatch.setattr(pipeline, "_halos", lambda model, found: halos)
+
+
+@pytest.mark.usefixtures("quick")
+def test_bundle_without_an_encoder_decodes_the_files_of_the_whole_one(exported, tmp_path) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (40, 70, 3), np.uint8)
+
+    convert(exported.checkpoint, tmp_path / "small.licb", calibration=exported.pictures, encoder=False)
+
+    with Encoder(exported.bundle) as encoder, Decoder(exported.bundle) as whole:
+        data = encoder.encode(picture)
+        expected = whole.decode(data)
+    with Decoder(tmp_path / "small.licb") as decoder:
+        np.testing.assert_array_equal(decoder.decode(data), expected)
+    assert (tmp_path / "small.licb").stat().st_size < exported.bundle.stat().st_size
+    with Encoder(tmp_path / "small.licb") as encoder, pytest.raises(PictureError, match="without an encoder"):
+        encoder.encode(picture)
 
 
 def refuse(*arguments: object) -> None:
