@@ -35,7 +35,7 @@ RUNTIME = [
     "typer>=0.15",
 ]
 EXTRAS = {
-    "export": ["onnx>=1.18", "onnxscript>=0.3", "torch>=2.7"],
+    "export": ["onnx>=1.18", "onnxscript>=0.3", "torch>=2.9"],
     "gpu": ["nvidia-ml-py>=12.560"],
     "tensorrt": ["pycuda>=2025.1", "tensorrt>=10.9"],
     "bench": ["bjontegaard>=1.3", "filelock>=3.12", "matplotlib>=3.9", "platformdirs>=4.0", "pytorch-msssim>=1.0"],
