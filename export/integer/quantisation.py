@@ -25,7 +25,10 @@ from fastlic.export.integer.folding import HYPER_UNIT, Affine, FoldedNetwork, So
 from fastlic.export.integer.lattice import Activation, IntegerNetwork, Layer, Product
 
 WEIGHT_PEAK = 127
-LEVELS = (2047, 1023, 511, 255)
+LEVELS = (2047, 1023, 511)
+"""Of an activation, finest first: the first is taken that leaves each receiver one product below 2^24."""
+PARTED_LEVELS = 1023
+"""Where none does: the receivers' fan-in is cut into parts."""
 HEADROOM = 1.5
 """Activations are clipped at this multiple of the largest value met in calibration."""
 PRODUCT_LIMIT = EXACT - EXACT // 16
@@ -156,9 +159,8 @@ class _Builder:
             receivers = affines[position + 1 : position + 2] or followers
             for activation, steps in self._activations(affine) if receivers else [(None, np.ones(len(affine.bias)))]:
                 layer, steps = _layer(affine, inputs, steps, activation)
-                certificate = certificate_of(layer)
-                output = _Signal(steps, np.full(len(steps), certificate.output))
-                if certificate.worst < EXACT and all(self.fits(receiver, output) for receiver in receivers):
+                output = _Signal(steps, np.full(len(steps), certificate_of(layer).output))
+                if all(self.fits(receiver, output) for receiver in receivers):
                     break
             layers.append(layer)
             self.output_steps[affine.name] = np.resize(steps, len(affine.bias))
@@ -174,10 +176,10 @@ class _Builder:
         return HEADROOM * np.maximum(peak, floor), HEADROOM * low
 
     def _activations(self, affine: Affine) -> Iterator[tuple[Activation, np.ndarray]]:
-        """Activations and output steps per channel, finest first."""
+        """Activations and output steps per channel, in order of preference."""
         peak, negative = self._peaks(affine)
         slope = _integer_slope(self.slope)
-        for levels in LEVELS:
+        for levels in (*LEVELS, PARTED_LEVELS):
             low = int(np.ceil((negative * levels / peak).max()))
             low = min(low, (levels << SLOPE_SHIFT) // slope) if slope else 0
             yield Activation(-low, levels, slope, SLOPE_SHIFT), peak / levels
