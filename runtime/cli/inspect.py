@@ -91,7 +91,7 @@ def _bundle_record(name: str, data: bytes) -> Record:
             "bytes": len(data),
             "fingerprint": bundle.fingerprint.hex(),
             "student": manifest.name,
-            "licence": manifest.student.get("licence", "not stated"),
+            "card": {key: value for key, value in manifest.student.items() if key != "name"},
             "encoder": bool(manifest.analysis),
             "graphs": {
                 graph: f"{'exact' if spec.exact else 'float'} {spec.scope} {manifest.members[spec.file].size} bytes"
