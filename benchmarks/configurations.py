@@ -146,7 +146,7 @@ def main() -> int:
     bundles = {name: bundle_of(name, options.folder, images[0], console) for name in CONFIGURATIONS}
     rows = []
     for threads in options.threads:
-        table = Table(title=f"{threads} threads, seconds, median [quartiles]")
+        table = Table(title=f"{threads} threads, seconds, median (quartiles)")
         for column in ("configuration", "bpp", WHOLE, SYNTHESIS, ENTROPY, "published (server CPU)"):
             table.add_column(column)
         for name, (stages, bpp) in measure(bundles, images, threads, options.rounds).items():

@@ -81,7 +81,7 @@ def main() -> int:
         files = [encoder.encode(pictures.load(path).pixels) for path in options.pictures]
     found = measure(files, options.bundle, options.threads, options.rounds)
 
-    table = Table(title=f"milliseconds, median [quartiles] of {len(files) * options.rounds} decodes")
+    table = Table(title=f"milliseconds, median (quartiles) of {len(files) * options.rounds} decodes")
     for column in ("stage", *(f"{count} threads" for count in options.threads)):
         table.add_column(column)
     for stage in found[options.threads[0]]:

@@ -48,8 +48,9 @@ VARIANTS = (
     Variant("ort-cpu, 1 thread", "ort-cpu", 1),
     Variant("ort-cpu, 2 threads", "ort-cpu", 2),
     Variant("ort-cpu, no optimisation", "ort-cpu", 2, {"optimisation": "none"}),
-    Variant("torch", "torch", 2),
-    Variant("torch, no oneDNN", "torch", 2, {"onednn": False}),
+    Variant("ort-cpu, its own operators", "ort-cpu", 2, {"operators": "onnxruntime"}),
+    Variant("torch", "torch", 1),
+    Variant("torch, no oneDNN", "torch", 1, {"onednn": False}),
 )
 
 

@@ -36,9 +36,9 @@ class Summary:
         return cls(len(sample), median, low, high)
 
     def text(self, unit: float = 1.0, digits: int = 3) -> str:
-        """`median [lower quartile, upper quartile]`, each multiplied by `unit`."""
+        """`median (lower to upper quartile)`, each multiplied by `unit`."""
         median, low, high = (f"{value * unit:.{digits}f}" for value in (self.median, self.low, self.high))
-        return f"{median} [{low}, {high}]"
+        return f"{median} ({low} to {high})"
 
 
 def host() -> dict[str, Any]:

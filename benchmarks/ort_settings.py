@@ -35,8 +35,8 @@ Change = Callable[[Any], None]
 class _Changed(OrtCpuEngine):
     """The engine with one setting changed."""
 
-    def __init__(self, threads: int, change: Change, optimisation: str = "all") -> None:
-        super().__init__(threads, optimisation)
+    def __init__(self, threads: int, change: Change) -> None:
+        super().__init__(threads)
         self._change = change
 
     def _options(self) -> Any:
@@ -85,6 +85,7 @@ def variants(threads: int) -> dict[str, OrtCpuEngine]:
         "no arena": _Changed(threads, _set("enable_cpu_mem_arena", False)),
         "arena given back after each run": _Shrinking(threads),
         "memory patterns": _Changed(threads, _set("enable_mem_pattern", True)),
+        "ONNX Runtime's own operators": OrtCpuEngine(threads, operators="onnxruntime"),
         **{f"optimisation {level}": OrtCpuEngine(threads, level) for level in ("none", "basic", "extended")},
     }
 
@@ -127,7 +128,7 @@ def main() -> int:
         data = encoder.encode(pictures.load(options.picture).pixels)
     found = measure(data, options.bundle, engines, options.rounds)
 
-    table = Table(title=f"{options.threads} threads, median [quartiles] of {options.rounds} decodes")
+    table = Table(title=f"{options.threads} threads, median (quartiles) of {options.rounds} decodes")
     for column in ("setting", "ms", "processor ms", "ms / as shipped"):
         table.add_column(column)
     base = found["as shipped"][0]

@@ -4,7 +4,7 @@ Knows CompressAI and PyTorch; knows nothing of fastlic. Speaks JSON, one object 
 answer on standard output.
 
     {"prepare": NAME, "pictures": [PATH, ...], "threads": N}  ->  {"bpp": [...], "version": TEXT}
-    {"decode": NUMBER}                                        ->  {"seconds": TIME}
+    {"decode": NUMBER}                                        ->  {"wall": SECONDS, "processor": SECONDS}
 
 No trained weights are needed for a time, but the symbols must be as many and as likely as those of a trained model at a
 low rate, since the range coder's work depends on them. So the weights are random (seeded) and the statistics set:
@@ -42,9 +42,11 @@ OCTAVES = 12.0
 SEARCHED = 2
 """Pictures that the rate is searched on."""
 
-# Widths of CompressAI's own low-rate models (zoo, qualities 1 to 3 and 1 to 4); ELIC has one width only.
+# Widths of CompressAI's own low-rate models (zoo, qualities 1 to 4 and 1 to 3), and with 192 of its high-rate ones; ELIC
+# has one width only.
 ARCHITECTURES = {
     "mbt2018-mean": lambda: models.MeanScaleHyperprior(N=128, M=192),
+    "mbt2018-mean-192": lambda: models.MeanScaleHyperprior(N=192, M=320),
     "cheng2020-checkerboard": lambda: models.Cheng2020AnchorCheckerboard(N=128),
     "cheng2020-checkerboard-192": lambda: models.Cheng2020AnchorCheckerboard(N=192),
     "elic2022": lambda: models.Elic2022Official(N=192, M=320),
@@ -177,9 +179,9 @@ def main() -> None:
             }
         else:
             file = files[request["decode"]]
-            start = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             model.decompress(file["strings"], file["shape"])["x_hat"]
-            answer = {"seconds": time.perf_counter() - start}
+            answer = {"wall": time.perf_counter() - wall, "processor": time.process_time() - processor}
         print(json.dumps(answer), flush=True)
 
 

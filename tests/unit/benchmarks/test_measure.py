@@ -16,7 +16,7 @@ def test_summary_of_one_value_has_no_spread() -> None:
 
 
 def test_summary_text_scales_to_the_unit() -> None:
-    assert Summary(5, 0.003, 0.002, 0.0045).text(unit=1000, digits=1) == "3.0 [2.0, 4.5]"
+    assert Summary(5, 0.003, 0.002, 0.0045).text(unit=1000, digits=1) == "3.0 (2.0 to 4.5)"
 
 
 def test_save_puts_the_host_beside_the_figures(tmp_path) -> None:
