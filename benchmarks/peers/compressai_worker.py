@@ -42,8 +42,8 @@ OCTAVES = 12.0
 SEARCHED = 2
 """Pictures that the rate is searched on."""
 
-# Widths of CompressAI's own low-rate models (zoo, qualities 1 to 4 and 1 to 3), and with 192 of its high-rate ones; ELIC
-# has one width only.
+# Widths of CompressAI's own low-rate models (zoo, qualities 1 to 4 and 1 to 3), and with 192 of its high-rate ones;
+# ELIC has one width only.
 ARCHITECTURES = {
     "mbt2018-mean": lambda: models.MeanScaleHyperprior(N=128, M=192),
     "mbt2018-mean-192": lambda: models.MeanScaleHyperprior(N=192, M=320),
