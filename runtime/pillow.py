@@ -104,7 +104,7 @@ class LicImageFile(ImageFile.ImageFile):
                 raise OSError(str(error)) from error
             if self._exclusive_fp:
                 self.fp.close()
-            self.fp = io.BytesIO(pixels)
+            self.fp = io.BytesIO(pixels.tobytes())
             self.tile = [ImageFile._Tile("raw", (0, 0, *self._size), 0, ("RGB", 0, 1))]
         return super().load()
 
