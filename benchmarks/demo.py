@@ -15,21 +15,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import fastlic
+from fastlic.benchmarks.quality import psnr
 from fastlic.runtime import pictures
 from fastlic.runtime.files import write_atomically
 
 REPETITIONS = 5
 _MARGIN, _CAPTION = 8, 28  # pixels
-
-
-def psnr(first: np.ndarray, second: np.ndarray) -> float:
-    """Peak signal-to-noise ratio over all channels, in dB; infinite for equal pictures.
-
-    Args:
-        first, second: uint8, of one shape.
-    """
-    error = np.mean((first.astype(np.float64) - second) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def side_by_side(original: np.ndarray, decoded: np.ndarray, captions: tuple[str, str]) -> Image.Image:

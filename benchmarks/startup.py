@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import fastlic
+from fastlic.benchmarks.measure import Summary
 from fastlic.runtime import bitstream
 from fastlic.runtime.tiles import TileGrid
 
@@ -20,7 +21,7 @@ PROCESS_RUNS, PROBE_RUNS = 30, 2000
 
 
 def sample(action: Callable[[], object], runs: int) -> list[float]:
-    """Seconds of each of `runs` calls, ascending, after a warm-up."""
+    """Seconds of each of `runs` calls, after a warm-up."""
     for _ in range(WARM_UP):
         action()
     seconds = []
@@ -28,18 +29,13 @@ def sample(action: Callable[[], object], runs: int) -> list[float]:
         start = time.perf_counter()
         action()
         seconds.append(time.perf_counter() - start)
-    return sorted(seconds)
+    return seconds
 
 
 def row(name: str, seconds: Sequence[float], bar: float | None = None) -> str:
-    """One line: name, median, 95th percentile, count and the time it should stay under, all in milliseconds.
-
-    Args:
-        seconds: ascending.
-    """
-    middle, late = (1000 * seconds[int(part * (len(seconds) - 1))] for part in (0.5, 0.95))
+    """One line: name, median and quartiles, count and the time it should stay under, in milliseconds."""
     wanted = "" if bar is None else f"  under {1000 * bar:g}"
-    return f"{name:20}  p50 {middle:.4g} ms  p95 {late:.4g} ms  n {len(seconds)}  warm-up {WARM_UP}{wanted}"
+    return f"{name:20}  {Summary.of(seconds).text(1000, 4)} ms  n {len(seconds)}  warm-up {WARM_UP}{wanted}"
 
 
 def _python(*arguments: str) -> Callable[[], object]:
@@ -63,7 +59,7 @@ def _header_only() -> bytes:
 def main() -> None:
     """Measure and print."""
     empty = sample(_python("-c", "pass"), PROCESS_RUNS)
-    base = empty[len(empty) // 2]
+    base = Summary.of(empty).median
     imported = sample(_python("-c", "import fastlic"), PROCESS_RUNS)
     print(row("empty interpreter", empty))
     print(

@@ -14,17 +14,6 @@ from fastlic.benchmarks import demo
 from fastlic.runtime import pictures
 
 
-def test_psnr_of_a_known_error_is_the_textbook_value() -> None:
-    first = np.zeros((4, 4, 3), np.uint8)
-
-    assert demo.psnr(first, first + 1) == pytest.approx(48.1308, abs=1e-4)
-    assert demo.psnr(first + 1, first) == pytest.approx(48.1308, abs=1e-4)
-
-
-def test_psnr_of_equal_pictures_is_infinite() -> None:
-    assert demo.psnr(np.ones((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)) == float("inf")
-
-
 def test_side_by_side_holds_both_pictures_untouched(rng: np.random.Generator) -> None:
     first, second = rng.integers(0, 256, (2, 20, 300, 3), dtype=np.uint8)
 
