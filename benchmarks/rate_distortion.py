@@ -22,7 +22,7 @@ from rich.table import Table
 
 import fastlic
 from fastlic.benchmarks import conventional
-from fastlic.benchmarks.curves import Curve, Measure, Point, anchors, bd_rate, gain_at
+from fastlic.benchmarks.curves import LEAST_POINTS, Curve, Measure, Point, anchors, bd_rate, gain_at
 from fastlic.benchmarks.measure import save
 from fastlic.benchmarks.quality import ms_ssim, psnr
 from fastlic.runtime import pictures
@@ -72,14 +72,20 @@ def compare(ours: Curve, others: dict[str, Curve], measure: Measure) -> dict[str
 
 def draw(curves: dict[str, Curve], title: str, path: Path) -> None:
     """Write a plot of PSNR over rate, our own curve thick; the suffix of `path` decides its format."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     axis = figure.subplots()
-    for name, curve in curves.items():
-        ours = name == OURS
-        style: dict[str, Any] = {"linewidth": 2.5, "color": "black", "zorder": 3} if ours else {"linewidth": 1}
-        axis.plot([p.bpp for p in curve], [p.psnr for p in curve], marker="o", markersize=4, label=name, **style)
+    colours = colormaps["tab20"].colors  # type: ignore[attr-defined]
+    for index, (name, curve) in enumerate(curves.items()):
+        style: dict[str, Any] = {"linewidth": 1, "color": colours[index % len(colours)], "markersize": 3}
+        style["linestyle"] = "-" if name.endswith("(Pillow)") else "--"
+        if name == OURS:
+            # Students of one rate are no curve: points alone.
+            joined = "-" if len(curve) >= LEAST_POINTS else ""
+            style = {"linewidth": 2.5, "color": "black", "zorder": 3, "markersize": 7, "linestyle": joined}
+        axis.plot([p.bpp for p in curve], [p.psnr for p in curve], marker="o", label=name, **style)
     shown = curves.get(OURS) or next(iter(curves.values()))
     axis.set(title=title, xlabel="bits per pixel", ylabel="PSNR-RGB, dB")
     axis.set_xlim(0, max(1.0, 1.3 * max(p.bpp for p in shown)))
