@@ -81,7 +81,6 @@ def variants(threads: int) -> dict[str, OrtCpuEngine]:
     return {
         "as shipped": _Changed(threads, _nothing),
         "idle threads spin": _Changed(threads, _spin),
-        "one pool for the process": _Changed(threads, _set("use_per_session_threads", False)),
         "no arena": _Changed(threads, _set("enable_cpu_mem_arena", False)),
         "arena given back after each run": _Shrinking(threads),
         "memory patterns": _Changed(threads, _set("enable_mem_pattern", True)),
@@ -122,7 +121,6 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
 
-    onnxruntime.set_global_thread_pool_sizes(options.threads, 1)  # for one variant; the others have their own
     engines = variants(options.threads)
     with fastlic.Encoder(options.bundle) as encoder:
         data = encoder.encode(pictures.load(options.picture).pixels)

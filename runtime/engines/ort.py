@@ -33,8 +33,8 @@ _CONFIG = {
     # Weights lie in the bundle, under its hashes. A graph that names a file outside finds none: /dev/null is no folder.
     "session.model_external_initializers_file_folder_path": os.devnull,
     # Each session has its own pool. With spinning, the idle pools of the other graphs take the cores from the one
-    # that runs, and from the entropy decoder: a whole decode was a fifth slower. One pool shared by all graphs is no
-    # faster than pools that sleep, and can only be had for the whole process, which belongs to the application.
+    # that runs, and from the entropy decoder. One pool shared by all graphs can only be had for the whole process, and
+    # then no session of the application may have its own.
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
     # Off is the default of all of these, and is part of the contract: they let a kernel round differently.
@@ -126,7 +126,7 @@ class OrtCpuEngine:
         options.graph_optimization_level = getattr(self._ort.GraphOptimizationLevel, _LEVELS[self._optimisation])
         options.log_severity_level = _FATAL
         # The arena keeps pages from one picture to the next: without it, or with shrinkage after each run, a synthesis
-        # takes a third more processor time to fault them in again.
+        # takes a quarter more processor time to fault them in again.
         options.enable_cpu_mem_arena = True
         # A memory pattern is kept for every shape ever met, which grows without bound where pictures have many sizes,
         # and saves no time.
