@@ -10,6 +10,7 @@ import torch
 from fastlic.errors import CertificateError, CheckpointError, PictureError, VerificationFailed
 from fastlic.export import convert as pipeline
 from fastlic.export import graphs
+from fastlic.export.calibration import made_up
 from fastlic.export.convert import convert
 from fastlic.export.integer.quantisation import Quantised
 from fastlic.runtime import conformance
@@ -142,3 +143,17 @@ def test_manifest_is_readable_json_within_the_archive(exported) -> None:
 
     assert json.loads(text)["format"] == [1, 0]
     assert text.count(b"\n") > 50
+
+
+def test_bundle_with_attention_decoded_in_windows_differs_by_at_most_one_level(
+    exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = made_up(1, 512, seed=4)[0]
+    with Encoder(exported.bundle, threads=1) as encoder, Decoder(exported.bundle, threads=1) as decoder:
+        data = encoder.encode(picture)
+        whole = decoder.decode(data).astype(int)
+        monkeypatch.setattr("fastlic.runtime.tiles.TARGET_EDGE", 128)
+        in_windows = decoder.decode(data).astype(int)
+
+    assert whole.std() > 1
+    assert np.abs(in_windows - whole).max() <= 1
