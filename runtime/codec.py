@@ -73,7 +73,9 @@ class _Coder:
     def _load(self, source: BundleSource) -> Student:
         bundle = source if isinstance(source, Bundle) else Bundle(source, self.limits)
         with self._lock:
-            return self._students.setdefault(bundle.fingerprint, Student(bundle, self._engine))
+            if bundle.fingerprint not in self._students:
+                self._students[bundle.fingerprint] = Student(bundle, self._engine)
+            return self._students[bundle.fingerprint]
 
 
 class Decoder(_Coder):
@@ -137,7 +139,7 @@ class Decoder(_Coder):
         if out is not None and (out.shape != shape or out.dtype != np.uint8):
             raise ValueError(f"out must be uint8 {shape}, not {out.dtype} {out.shape}")
         student = self._student(header)
-        latents, grid = self.decode_latents(data, timings=timings, student=student)
+        latents, grid = self.decode_latents(data, timings=timings)
         picture = np.empty(shape, np.uint8) if out is None else out
         tensors = {**latents, IMAGE: picture}
         for step in student.picture_steps:
@@ -157,7 +159,6 @@ class Decoder(_Coder):
         data: bytes | bytearray | memoryview,
         *,
         timings: Timings | None = None,
-        student: Student | None = None,
     ) -> tuple[dict[str, np.ndarray], TileGrid]:
         """Decode the symbols alone: everything in the file, checked against its checksums, and no picture.
 
@@ -169,7 +170,7 @@ class Decoder(_Coder):
         """
         with stage(timings, "parse"):
             header = bitstream.probe(data)
-            student = student or self._student(header)
+            student = self._student(header)
             grid = header.grid(student.manifest.multiple)
             padded = grid.padded
             self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
