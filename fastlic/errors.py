@@ -52,6 +52,14 @@ class EngineUnavailable(FastlicError):
     """The engine asked for cannot run here; the message says why."""
 
 
+class PinMismatch(EngineUnavailable):
+    """A bundle's networks are pinned to another engine, version or class of machine than this one."""
+
+
+class RateUnavailable(FastlicError):
+    """The student does not have the rate asked for."""
+
+
 class PictureError(FastlicError):
     """A picture cannot be read or is of a kind that would lose something silently."""
 

@@ -28,7 +28,7 @@ FIELDS = (
     ("B", "flags"),
     ("H", "tile_width"),
     ("H", "tile_height"),
-    ("H", "reserved"),
+    ("H", "rate"),
     ("8s", "fingerprint"),
     ("I", "student_hash"),
     ("I", "width"),
@@ -48,12 +48,14 @@ class Header(NamedTuple):
     """The fixed part of a file, checked: what `fastlic.probe` returns.
 
     Units: `width`, `height` in pixels; `tile_width`, `tile_height` in the bundle's padding multiple; lengths in bytes.
+    `rate` is one of those that a student of several rates has, counted from 1; 0 with a student of one.
     """
 
     width: int
     height: int
     tile_width: int
     tile_height: int
+    rate: int
     fingerprint: bytes
     student_hash: int
     metadata_length: int
@@ -113,8 +115,8 @@ def probe(data: bytes | bytearray | memoryview) -> Header:
         )
     if zlib.crc32(view[: HEADER_SIZE - _CRC.size]) != fields["header_crc"]:
         raise CorruptedStream("header: the checksum does not match. The file is damaged: transfer it again.")
-    if fields["flags"] & ~_HAS_METADATA or fields["reserved"]:
-        raise CorruptedStream("header: unknown flags or a reserved field is set.")
+    if fields["flags"] & ~_HAS_METADATA:
+        raise CorruptedStream("header: unknown flags are set.")
     for name in ("width", "height", "tile_width", "tile_height"):
         if not fields[name]:
             raise CorruptedStream(f"header: {name} is 0.")
@@ -208,6 +210,7 @@ def write(
     student: str,
     metadata: Mapping[str, bytes],
     tiles: Sequence[TileData],
+    rate: int = 0,
 ) -> bytes:
     """Assemble a file; the inverse of `probe`, `read_metadata` and `read_tiles`.
 
@@ -219,6 +222,7 @@ def write(
         student: the student's name.
         metadata: any of "icc", "exif", "xmp"; empty values are left out.
         tiles: in row-major order of the grid.
+        rate: as in `Header`.
     """
     blocks = b"".join(
         _BLOCK.pack(kind, len(metadata[name])) + metadata[name]
@@ -243,7 +247,7 @@ def write(
         _HAS_METADATA if blocks else 0,
         grid.tile_width // grid.multiple,
         grid.tile_height // grid.multiple,
-        0,
+        rate,
         fingerprint,
         student_hash(student),
         width,

@@ -25,7 +25,8 @@ from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.reader import Backend, open_reader
 from fastlic.runtime.entropy.writer import StreamWriter
 from fastlic.runtime.limits import Limits
-from fastlic.runtime.manifest import IMAGE, Code
+from fastlic.runtime.manifest import IMAGE, RATE, Code
+from fastlic.runtime.pin import check_pin
 from fastlic.runtime.schedule import Timings, check_tensor, code_tile, gather, run_in_windows, stage, symbol_crc
 from fastlic.runtime.student import Student
 from fastlic.runtime.tiles import Box, TileGrid
@@ -43,8 +44,10 @@ class _Coder:
         engine: str | Engine = "auto",
         threads: int | None = None,
         limits: Limits | None = None,
+        ignore_pin: bool = False,
     ) -> None:
         self.limits = limits or Limits()
+        self._ignore_pin = ignore_pin
         self._engine = engines.create(engine, threads=threads) if isinstance(engine, str) else engine
         self._lock = threading.Lock()
         self._students: dict[bytes, Student] = {}
@@ -72,6 +75,8 @@ class _Coder:
 
     def _load(self, source: BundleSource) -> Student:
         bundle = source if isinstance(source, Bundle) else Bundle(source, self.limits)
+        if not self._ignore_pin:
+            check_pin(bundle.manifest, self._engine)
         with self._lock:
             if bundle.fingerprint not in self._students:
                 self._students[bundle.fingerprint] = Student(bundle, self._engine)
@@ -87,9 +92,11 @@ class Decoder(_Coder):
         threads: of the engine and the entropy decoder; None: one per core.
         limits: bounds on what a file may ask for.
         entropy: "native" or "constriction"; "auto" takes the native reader, and warns where it was not built.
+        ignore_pin: use a bundle that is pinned to another engine all the same; its files may then be refused as damaged.
 
     Raises:
         EngineUnavailable: the engine or reader asked for cannot run here.
+        PinMismatch: the bundle is pinned to another engine, version or class of machine.
         BundleError: the bundle cannot be used.
     """
 
@@ -101,8 +108,9 @@ class Decoder(_Coder):
         threads: int | None = None,
         limits: Limits | None = None,
         entropy: str = "auto",
+        ignore_pin: bool = False,
     ) -> None:
-        super().__init__(bundle, engine=engine, threads=threads, limits=limits)
+        super().__init__(bundle, engine=engine, threads=threads, limits=limits, ignore_pin=ignore_pin)
         self._entropy = _reader_backend(entropy)
         self._threads = threads or os.cpu_count() or 1
 
@@ -141,9 +149,11 @@ class Decoder(_Coder):
         student = self._student(header)
         latents, grid = self.decode_latents(data, timings=timings)
         picture = np.empty(shape, np.uint8) if out is None else out
-        tensors = {**latents, IMAGE: picture}
+        tensors = {**latents, **student.given(header.rate), IMAGE: picture}
         for step in student.picture_steps:
-            run_in_windows(student.manifest, step, grid.padded, tensors, student.graphs, timings)
+            run_in_windows(
+                student.manifest, step, grid.padded, tensors, student.graphs, timings, {IMAGE: Box(0, 0, *shape[1::-1])}
+            )
         return picture
 
     def decode_batch(self, files: Iterable[bytes | bytearray | memoryview]) -> list[np.ndarray]:
@@ -171,6 +181,7 @@ class Decoder(_Coder):
         with stage(timings, "parse"):
             header = bitstream.probe(data)
             student = self._student(header)
+            given = student.given(header.rate)
             grid = header.grid(student.manifest.multiple)
             padded = grid.padded
             self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
@@ -180,7 +191,7 @@ class Decoder(_Coder):
             tiles = bitstream.read_tiles(data, header, grid, student.mapped, self.limits)
         whole: dict[str, np.ndarray] = {}
         for number, (box, tile) in enumerate(zip(grid, tiles, strict=True)):
-            tensors = self._decode_tile(student, number, box, tile, timings)
+            tensors = self._decode_tile(student, number, box, tile, given, timings)
             for name, stride in student.synthesis_strides.items():
                 if name not in whole:
                     area = padded.scaled(stride)
@@ -193,7 +204,13 @@ class Decoder(_Coder):
         return whole, grid
 
     def _decode_tile(
-        self, student: Student, number: int, box: Box, tile: bitstream.TileData, timings: Timings | None
+        self,
+        student: Student,
+        number: int,
+        box: Box,
+        tile: bitstream.TileData,
+        given: Mapping[str, np.ndarray],
+        timings: Timings | None,
     ) -> dict[str, np.ndarray]:
         active = {
             name: np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")[: student.mapped[name]].astype(bool)
@@ -205,7 +222,15 @@ class Decoder(_Coder):
             return reader.code(pass_)
 
         tensors = code_tile(
-            student.manifest, student.tile_steps, box, student.graphs, student.distributions, active, read, timings
+            student.manifest,
+            student.tile_steps,
+            box,
+            student.graphs,
+            student.distributions,
+            active,
+            read,
+            timings,
+            given,
         )
         reader.finish()
         if symbol_crc(student.manifest.coded, tensors) != tile.symbol_crc:
@@ -244,6 +269,7 @@ class Encoder(_Coder):
         *,
         metadata: Mapping[str, bytes] | None = None,
         stream_count: int | None = None,
+        rate: int | None = None,
         timings: Timings | None = None,
     ) -> bytes:
         """Encode one picture.
@@ -252,6 +278,7 @@ class Encoder(_Coder):
             image: (height, width, 3) uint8, sRGB.
             metadata: any of "icc", "exif", "xmp".
             stream_count: range coder streams per tile, 1 to 64; None: about one per 10 KB.
+            rate: of a student with several: 1 (fewest bits) to its manifest's `rates`; None: the middle one.
             timings: seconds per stage are added here.
 
         Returns:
@@ -260,6 +287,7 @@ class Encoder(_Coder):
         Raises:
             PictureError: not such an array.
             LimitExceeded: more pixels than `limits.max_pixels`.
+            RateUnavailable: the student does not have this rate.
             BundleError: a graph of the bundle does not do what its manifest says.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
@@ -268,12 +296,13 @@ class Encoder(_Coder):
         self._named = student
         if not student.manifest.analysis:
             raise PictureError(f"{student.manifest.name}: this bundle was published without an encoder.")
+        chosen = student.rate(rate)
         height, width = image.shape[:2]
         grid = TileGrid.choose(width, height, student.manifest.multiple)
         padded = grid.padded
         self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
         extended = np.pad(image, ((0, padded.height - height), (0, padded.width - width), (0, 0)), mode="edge")
-        tensors = student.analyse(padded, extended, timings)
+        tensors = student.analyse(padded, extended, timings, chosen)
         tiles = [self._encode_tile(student, box, tensors, stream_count, timings) for box in grid]
         return bitstream.write(
             width=width,
@@ -283,6 +312,7 @@ class Encoder(_Coder):
             student=student.manifest.name,
             metadata=metadata or {},
             tiles=tiles,
+            rate=chosen,
         )
 
     @staticmethod
@@ -304,7 +334,15 @@ class Encoder(_Coder):
             return writer.code(pass_, gather(wanted[step.latent], step))
 
         coded = code_tile(
-            student.manifest, student.coding_steps, box, student.graphs, student.distributions, active, write, timings
+            student.manifest,
+            student.coding_steps,
+            box,
+            student.graphs,
+            student.distributions,
+            active,
+            write,
+            timings,
+            {RATE: tensors[RATE]} if RATE in tensors else None,
         )
         with stage(timings, "write"):
             streams: Sequence[bytes] = writer.finish(stream_count)

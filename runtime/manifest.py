@@ -19,6 +19,9 @@ FORMAT = (1, 0)
 IMAGE = "image"
 """Name of the picture among the tensors of a schedule: uint8 (height, width, 3)."""
 
+RATE = "rate"
+"""Name of the rate that a student of several rates is asked for: int32 (1,), from 1; it has no rows and columns."""
+
 Positive = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 
 
@@ -37,8 +40,19 @@ class Port(msgspec.Struct, frozen=True):
     stride: Positive
 
 
+class Pin(msgspec.Struct, frozen=True):
+    """The one engine whose floating point `pinned` graphs were made for; `fastlic.runtime.pin` says how it is told."""
+
+    engine: str
+    version: str
+    machine: str
+
+
 class GraphSpec(msgspec.Struct, frozen=True):
-    """One ONNX graph; `halo` is in pixels and matters for scope "picture" only."""
+    """One ONNX graph; `halo` is in pixels and matters for scope "picture" only.
+
+    `exact`: equal bits on every engine; `pinned`: equal bits on the bundle's one engine, where exactness cannot be had.
+    """
 
     file: str
     scope: Literal["tile", "picture"]
@@ -46,6 +60,12 @@ class GraphSpec(msgspec.Struct, frozen=True):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     halo: Annotated[int, msgspec.Meta(ge=0, le=65536)] = 0
+    pinned: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether symbols may depend on this graph."""
+        return self.exact or self.pinned
 
 
 class Run(msgspec.Struct, frozen=True, tag="run", tag_field="step"):
@@ -116,6 +136,8 @@ class Manifest(msgspec.Struct, frozen=True):
     distributions: dict[str, DistributionSpec]
     members: dict[str, Member]
     analysis: tuple[Run, ...] = ()
+    rates: Annotated[int, msgspec.Meta(ge=0, lt=65536)] = 0
+    pin: Pin | None = None
     certificates: dict[str, Any] = {}
     validation: dict[str, Any] = {}
     conformance: tuple[Vector, ...] = ()
@@ -166,24 +188,35 @@ def parse(text: bytes) -> Manifest:
 def fingerprint(manifest: Manifest) -> bytes:
     """The 8 bytes that stand for everything the symbols depend on, docs/format.md 2.3."""
     last = max(number for number, step in enumerate(manifest.schedule) if isinstance(step, Code))
-    exact = {name: graph for name, graph in manifest.graphs.items() if graph.exact}
+    repeatable = {name: graph for name, graph in manifest.graphs.items() if graph.repeatable}
     text = msgspec.json.encode(
         {
             "multiple": manifest.multiple,
             "latents": manifest.latents,
-            "graphs": exact,
+            "graphs": {name: _canonical(graph) for name, graph in repeatable.items()},
             "schedule": manifest.schedule[: last + 1],
             "distributions": manifest.distributions,
+            # Keys of later additions are there only where they are used, so that older bundles keep their fingerprint.
+            **({"rates": manifest.rates} if manifest.rates else {}),
+            **({"pin": manifest.pin} if manifest.pin else {}),
         },
         order="sorted",
     )
-    files = {graph.file for graph in exact.values()}
+    files = {graph.file for graph in repeatable.values()}
     for distribution in manifest.distributions.values():
         files.update(table_files(distribution).values())
     digest = hashlib.sha256(b"fastlic entropy 1\n" + text)
     for file in sorted(files):
         digest.update(f"{file}\n{manifest.members[file].sha256}\n".encode())
     return digest.digest()[:8]
+
+
+def _canonical(graph: GraphSpec) -> dict[str, Any]:
+    """A graph as the fingerprint sees it: `pinned` only where it is true."""
+    keys: dict[str, Any] = msgspec.to_builtins(graph)
+    if not graph.pinned:
+        del keys["pinned"]
+    return keys
 
 
 def table_files(distribution: DistributionSpec) -> dict[str, str]:
@@ -198,11 +231,16 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     if not isinstance(name, str) or not name or not name.isprintable():
         yield "student.name is missing or cannot be printed"
     for name, latent in manifest.latents.items():
-        if name == IMAGE:
-            yield f"latents: {IMAGE} is the picture's name"
+        if name in (IMAGE, RATE):
+            yield f"latents: {name} is the {'picture' if name == IMAGE else 'rate'}'s name"
         if manifest.multiple % latent.stride:
             yield f"latents.{name}: stride {latent.stride} does not divide multiple {manifest.multiple}"
+    pinned = [name for name, graph in manifest.graphs.items() if graph.pinned]
+    if bool(pinned) != (manifest.pin is not None):
+        yield f"pin: {'no engine is named for ' + pinned[0] if pinned else 'there, but no graph is pinned'}"
     for name, graph in manifest.graphs.items():
+        if graph.exact and graph.pinned:
+            yield f"graphs.{name}: exact and pinned contradict each other"
         for port in (*graph.inputs, *graph.outputs):
             if manifest.multiple % port.stride:
                 yield f"graphs.{name}: stride {port.stride} of {port.name} does not divide multiple {manifest.multiple}"
@@ -216,15 +254,16 @@ def _problems(manifest: Manifest) -> Iterator[str]:
         yield "schedule: nothing is coded"
         return
     for step in manifest.schedule[: passes[-1]]:
-        if isinstance(step, Run) and step.graph in manifest.graphs and not manifest.graphs[step.graph].exact:
-            yield f"schedule: graph {step.graph} comes before the last pass and is not exact"
+        if isinstance(step, Run) and step.graph in manifest.graphs and not manifest.graphs[step.graph].repeatable:
+            yield f"schedule: graph {step.graph} comes before the last pass and is not exact, nor pinned"
     unknown = sorted({step.latent for step in manifest.schedule if isinstance(step, Code)} - manifest.latents.keys())
     if unknown:
         yield f"schedule: there is no latent {unknown[0]}"
         return
     latents = {name: latent.stride for name, latent in manifest.coded.items()}
-    yield from _step_problems(manifest, "schedule", manifest.schedule, latents, {IMAGE: 1})
-    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE: 1}, latents)
+    rate = {RATE: 1} if manifest.rates else {}
+    yield from _step_problems(manifest, "schedule", manifest.schedule, latents | rate, {IMAGE: 1})
+    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE: 1} | rate, latents)
 
 
 def _step_problems(

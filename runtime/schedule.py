@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import reduce
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from fastlic.errors import BundleError
 from fastlic.runtime.engines import Graph
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.tables import Distribution
-from fastlic.runtime.manifest import IMAGE, Code, Latent, Manifest, Run
+from fastlic.runtime.manifest import IMAGE, RATE, Code, Latent, Manifest, Run
 from fastlic.runtime.tiles import Box, windows
 
 Tensors = MutableMapping[str, np.ndarray]
@@ -75,6 +76,7 @@ def code_tile(
     active: Mapping[str, np.ndarray],
     code: CodePass,
     timings: Timings | None = None,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Run the tile-scope steps of one entropy tile.
 
@@ -87,6 +89,7 @@ def code_tile(
         active: latent -> bool (C,), for the latents with a channel map.
         code: what a pass does: write the values given, or read them.
         timings: seconds per stage are added here.
+        given: tensors that are there from the beginning: the rate, where the student has several.
 
     Returns:
         All tensors of the tile; latents as int16 (C, h, w).
@@ -95,7 +98,7 @@ def code_tile(
         BundleError: a graph made parameters of another shape than the pass needs.
         CorruptedStream: `code` reads, and the streams are damaged.
     """
-    tensors: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray] = dict(given or {})
     for name, latent in manifest.coded.items():
         area = box.scaled(latent.stride)
         tensors[name] = np.zeros((latent.channels, area.height, area.width), np.int16)
@@ -138,31 +141,38 @@ def run_in_windows(
     tensors: Tensors,
     graphs: Mapping[str, Graph],
     timings: Timings | None = None,
+    areas: Mapping[str, Box] | None = None,
 ) -> None:
     """Evaluate a picture-scope graph window by window; a small picture is one window.
 
-    An output that `tensors` already holds is written in place, cropped to its shape; others are allocated.
+    An output that `tensors` already holds is written in place; others are allocated.
+
+    Args:
+        padded: the padded picture, in pixels.
+        areas: tensor -> the part of the padded picture, in pixels, that it covers; whole by default. Only the image's
+            edges need not be multiples of `manifest.multiple`.
 
     Raises:
         BundleError: the graph does not do what the manifest says.
     """
     spec = manifest.graphs[step.graph]
-    for inner, outer in windows(padded, manifest.multiple, spec.halo):
+    covered = dict.fromkeys((*step.inputs, *step.outputs), padded) | dict(areas or {})
+    wanted = reduce(Box.joined, (covered[name] for name in step.outputs)).aligned(manifest.multiple)
+    for inner, outer in windows(padded, manifest.multiple, spec.halo, wanted):
         fed = [
-            np.ascontiguousarray(_spatial(name, tensors[name], outer.scaled(port.stride)))
+            np.ascontiguousarray(_spatial(name, tensors[name], outer.within(covered[name]).scaled(port.stride)))
             for name, port in zip(step.inputs, spec.inputs, strict=True)
         ]
         produced = _evaluate(step, graphs, fed, timings)
         for name, port, piece in zip(step.outputs, spec.outputs, produced, strict=True):
             _check_picture_output(step, name, piece, outer.scaled(port.stride))
             if name not in tensors:
-                area = padded.scaled(port.stride)
+                area = covered[name].scaled(port.stride)
                 shape = (area.height, area.width, 3) if name == IMAGE else (*piece.shape[:-2], area.height, area.width)
                 tensors[name] = np.empty(shape, piece.dtype)
-            target = _spatial(name, tensors[name], inner.scaled(port.stride))
-            kept = _spatial(name, piece, inner.within(outer).scaled(port.stride))
-            rows, columns = target.shape[:2] if name == IMAGE else target.shape[-2:]
-            target[...] = _spatial(name, kept, Box(0, 0, columns, rows))
+            kept = inner.common(covered[name])
+            target = _spatial(name, tensors[name], kept.within(covered[name]).scaled(port.stride))
+            target[...] = _spatial(name, piece, kept.within(outer).scaled(port.stride))
 
 
 def symbol_crc(latents: Mapping[str, Latent], tensors: Mapping[str, np.ndarray]) -> int:
@@ -214,6 +224,8 @@ def _parity_starts(step: Code) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _spatial(name: str, tensor: np.ndarray, box: Box) -> np.ndarray:
-    """The part of a tensor inside a box given in its own elements."""
+    """The part of a tensor inside a box given in its own elements; the rate has no parts."""
+    if name == RATE:
+        return tensor
     rows, columns = box.slices
     return tensor[rows, columns] if name == IMAGE else tensor[..., rows, columns]

@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
+from fastlic.errors import CorruptedStream, RateUnavailable
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines import Engine, Graph
-from fastlic.runtime.manifest import IMAGE, Code, Run
+from fastlic.runtime.manifest import IMAGE, RATE, Code, Run
 from fastlic.runtime.schedule import Timings, run, run_in_windows
 from fastlic.runtime.tiles import Box
 
@@ -40,7 +41,9 @@ class Student:
         self.picture_steps = tuple(step for step in steps if isinstance(step, Run) and self._whole_picture(step))
         computed = self._strides("outputs", self.picture_steps)
         self.synthesis_strides = {
-            name: stride for name, stride in self._strides("inputs", self.picture_steps).items() if name not in computed
+            name: stride
+            for name, stride in self._strides("inputs", self.picture_steps).items()
+            if name not in computed and name != RATE
         }
         self.analysis_strides = self._strides("outputs", self.manifest.analysis)
         self.mapped = self.manifest.mapped
@@ -56,9 +59,36 @@ class Student:
             for name, port in zip(getattr(step, side), getattr(self.manifest.graphs[step.graph], side), strict=True)
         }
 
-    def analyse(self, padded: Box, image: np.ndarray, timings: Timings | None) -> dict[str, np.ndarray]:
+    def rate(self, asked: int | None) -> int:
+        """The number of a rate as the header carries it: `asked`, or the middle one; 0 with a student of one rate.
+
+        Raises:
+            RateUnavailable: the student does not have it.
+        """
+        rates = self.manifest.rates
+        if asked is None:
+            return (rates + 1) // 2
+        if not 1 <= asked <= rates:
+            has = f"rates 1 to {rates}" if rates else "one rate only"
+            raise RateUnavailable(
+                f"{self.manifest.name} has {has}; {asked} was asked for. Leave it out or choose another."
+            )
+        return asked
+
+    def given(self, rate: int) -> dict[str, np.ndarray]:
+        """The tensors that are there before any step: the rate as int32 (1,), for a student of several.
+
+        Raises:
+            CorruptedStream: a header's rate is none of the student's.
+        """
+        rates = self.manifest.rates
+        if not (1 <= rate <= rates if rates else rate == 0):
+            raise CorruptedStream(f"header: rate {rate}, but {self.manifest.name} has {rates or 'one, numbered 0'}.")
+        return {RATE: np.array([rate], np.int32)} if rates else {}
+
+    def analyse(self, padded: Box, image: np.ndarray, timings: Timings | None, rate: int = 0) -> dict[str, np.ndarray]:
         """Run the picture-scope analysis steps on a padded picture."""
-        tensors = {IMAGE: image}
+        tensors = {IMAGE: image, **self.given(rate)}
         for step in self.manifest.analysis:
             if self._whole_picture(step):
                 run_in_windows(self.manifest, step, padded, tensors, self.graphs, timings)
@@ -68,9 +98,9 @@ class Student:
         self, box: Box, tensors: Mapping[str, np.ndarray], timings: Timings | None
     ) -> dict[str, np.ndarray]:
         """Cut one tile out of the picture's tensors and run the tile-scope analysis steps on it."""
-        tile = {}
+        tile = {RATE: tensors[RATE]} if RATE in tensors else {}
         for name, tensor in tensors.items():
-            if name != IMAGE:
+            if name not in (IMAGE, RATE):
                 rows, columns = box.scaled(self.analysis_strides[name]).slices
                 tile[name] = np.ascontiguousarray(tensor[..., rows, columns])
         for step in self.manifest.analysis:
@@ -91,7 +121,7 @@ class LoadedGraphs(Mapping[str, Graph]):
         with self._lock:
             if name not in self._loaded:
                 spec = self._bundle.manifest.graphs[name]
-                self._loaded[name] = self._engine.load(self._bundle.member(spec.file), name, spec.exact)
+                self._loaded[name] = self._engine.load(self._bundle.member(spec.file), name, spec.repeatable)
             return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -37,6 +37,11 @@ class Box(NamedTuple):
         """The same box in elements of `stride` pixels; all edges must be multiples of it."""
         return Box(*(edge // stride for edge in self))
 
+    def aligned(self, multiple: int) -> Box:
+        """The smallest box around this one whose edges are multiples of `multiple`."""
+        left, top = (edge // multiple * multiple for edge in self[:2])
+        return Box(left, top, _up(self.right, multiple), _up(self.bottom, multiple))
+
     def within(self, outer: Box) -> Box:
         """This box in coordinates relative to `outer`."""
         return Box(self.left - outer.left, self.top - outer.top, self.right - outer.left, self.bottom - outer.top)
@@ -49,6 +54,19 @@ class Box(NamedTuple):
             min(self.right + margin, bounds.right),
             min(self.bottom + margin, bounds.bottom),
         )
+
+    def common(self, other: Box) -> Box:
+        """The part that both boxes cover; its width or height is not above 0 if they do not meet."""
+        return Box(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
+
+    def joined(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(*map(min, self[:2], other[:2]), *map(max, self[2:], other[2:]))
+
+    @property
+    def empty(self) -> bool:
+        """Whether the box covers nothing."""
+        return self.left >= self.right or self.top >= self.bottom
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -91,20 +109,26 @@ class TileGrid:
         return _cut(self.padded, self.tile_width, self.tile_height)
 
 
-def windows(padded: Box, multiple: int, halo: int) -> Iterator[tuple[Box, Box]]:
+def windows(padded: Box, multiple: int, halo: int, area: Box | None = None) -> Iterator[tuple[Box, Box]]:
     """Pieces in which a transform is evaluated.
 
     Args:
         padded: the padded picture.
         multiple: pixels; every edge is a multiple of it.
         halo: pixels that a window needs around it, rounded up to `multiple`.
+        area: the part of the picture wanted; None: all of it.
 
     Yields:
         (inner, outer): the part of the output to keep, and the part of the input to feed.
     """
-    margin = _up(halo, multiple)
-    for inner in _cut(padded, _edge(padded.width, multiple), _edge(padded.height, multiple)):
-        yield inner, inner.grown(margin, padded)
+    area = padded if area is None else area
+    for inner in _cut(area, _edge(area.width, multiple), _edge(area.height, multiple)):
+        yield inner, fed(inner, padded, multiple, halo)
+
+
+def fed(area: Box, padded: Box, multiple: int, halo: int) -> Box:
+    """What a transform must be fed to give `area`; arguments as for `windows`."""
+    return area.grown(_up(halo, multiple), padded)
 
 
 def _cut(area: Box, width: int, height: int) -> Iterator[Box]:

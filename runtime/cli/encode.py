@@ -18,6 +18,9 @@ def command(
     engine: options.Engine = "auto",
     threads: options.Threads = None,
     background: Annotated[str | None, typer.Option(metavar="COLOUR", help="To lay under transparent pixels.")] = None,
+    rate: Annotated[
+        int | None, typer.Option("--rate", min=1, help="Of a student of several rates: 1 is the smallest file.")
+    ] = None,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
@@ -33,7 +36,7 @@ def command(
             picture = pictures.load(job.read(), name=job.name, background=background)
             for notice in picture.notices:
                 note(f"{job.name}: {notice}")
-            data = encoder.encode(picture.pixels, metadata=picture.metadata)
+            data = encoder.encode(picture.pixels, metadata=picture.metadata, rate=rate)
             job.write(data)
             height, width = picture.pixels.shape[:2]
             return {

@@ -13,6 +13,7 @@ from fastlic.runtime.cli.console import Record, note
 if TYPE_CHECKING:
     from fastlic.runtime.bitstream import Header
     from fastlic.runtime.bundle import Bundle
+    from fastlic.runtime.manifest import GraphSpec
 
 
 def command(
@@ -44,6 +45,8 @@ def _file_record(name: str, data: bytes, model: Path | None) -> Record:
         "bpp": round(8 * len(data) / (header.width * header.height), 4),
         "fingerprint": header.fingerprint.hex(),
     }
+    if header.rate:
+        record["rate"] = header.rate
     for kind, block in read_metadata(data, header, Limits()).items():
         record[f"{kind}_bytes"] = len(block)
     try:
@@ -93,8 +96,14 @@ def _bundle_record(name: str, data: bytes) -> Record:
             "student": manifest.name,
             "card": {key: value for key, value in manifest.student.items() if key != "name"},
             "encoder": bool(manifest.analysis),
+            **({"rates": manifest.rates} if manifest.rates else {}),
+            **(
+                {"pin": f"{manifest.pin.engine} {manifest.pin.version} ({manifest.pin.machine})"}
+                if manifest.pin
+                else {}
+            ),
             "graphs": {
-                graph: f"{'exact' if spec.exact else 'float'} {spec.scope} {manifest.members[spec.file].size} bytes"
+                graph: f"{_kind(spec)} {spec.scope} {manifest.members[spec.file].size} bytes"
                 for graph, spec in manifest.graphs.items()
             },
             "schedule": [
@@ -105,3 +114,9 @@ def _bundle_record(name: str, data: bytes) -> Record:
             "vectors": len(manifest.conformance),
             "validation": manifest.validation,
         }
+
+
+def _kind(spec: GraphSpec) -> str:
+    if spec.pinned:
+        return "pinned"
+    return "exact" if spec.exact else "float"

@@ -52,6 +52,7 @@ class File:
 
     width: int
     height: int
+    rate: int
     fingerprint: bytes
     metadata: dict[int, bytes]
     tiles: list[Tile]
@@ -93,12 +94,14 @@ def read_file(data: bytes, manifest: dict[str, Any]) -> File:
     cursor = Cursor(data)
     header = cursor.take(HEADER.size)
     fields = HEADER.unpack(header)
-    magic, version, flags, tile_width, tile_height, reserved, fingerprint, _student_hash = fields[:8]
+    magic, version, flags, tile_width, tile_height, rate, fingerprint, _student_hash = fields[:8]
     width, height, metadata_length, index_length, header_crc = fields[8:]
     require(magic == MAGIC, "magic")
     require(version == 1, "version")
     require(zlib.crc32(header[:44]) == header_crc, "header_crc")
-    require(flags <= 1 and reserved == 0, "flags and reserved bits are 0")
+    require(flags <= 1, "other flags are 0")
+    rates = manifest.get("rates", 0)
+    require(1 <= rate <= rates if rates else rate == 0, "rate is one of the student's, or 0 if it has one")
     require(min(tile_width, tile_height, width, height) >= 1, "sizes are at least 1")
     require(fingerprint == fingerprint_of(manifest), "fingerprint")
     require((metadata_length == 0) == (flags == 0), "metadata_length is 0 exactly when its flag is clear")
@@ -116,7 +119,7 @@ def read_file(data: bytes, manifest: dict[str, Any]) -> File:
     for tile, lengths in tiles:
         tile.streams = [cursor.take(4 * words) for words in lengths]
     require(cursor.finished(), "no bytes after the last stream")
-    return File(width, height, fingerprint, metadata, [tile for tile, _ in tiles])
+    return File(width, height, rate, fingerprint, metadata, [tile for tile, _ in tiles])
 
 
 def read_metadata(cursor: Cursor) -> dict[int, bytes]:
@@ -193,8 +196,9 @@ def fingerprint_of(manifest: dict[str, Any]) -> bytes:
     exact = {
         name: {key: graph[key] for key in ("file", "scope", "exact")}
         | {"inputs": ports(graph, "inputs"), "outputs": ports(graph, "outputs"), "halo": graph.get("halo", 0)}
+        | ({"pinned": True} if graph.get("pinned") else {})
         for name, graph in manifest["graphs"].items()
-        if graph["exact"]
+        if graph["exact"] or graph.get("pinned")
     }
     latents = {
         name: {"channels": it["channels"], "stride": it["stride"], "channel_map": it.get("channel_map", False)}
@@ -209,6 +213,10 @@ def fingerprint_of(manifest: dict[str, Any]) -> bytes:
     steps = [step_of(step) for step in coding_steps(manifest)]
     body = {"multiple": manifest["multiple"], "latents": latents, "graphs": exact}
     body |= {"schedule": steps, "distributions": distributions}
+    if manifest.get("rates"):
+        body["rates"] = manifest["rates"]
+    if manifest.get("pin"):
+        body["pin"] = {key: manifest["pin"][key] for key in ("engine", "version", "machine")}
     text = "fastlic entropy 1\n" + json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     text += "".join(f"{name}\n{manifest['members'][name]['sha256']}\n" for name in sorted(files))
     return hashlib.sha256(text.encode()).digest()[:8]

@@ -127,7 +127,7 @@ def decode_pass(
 
 
 def decode_tile(
-    tile: Tile, manifest: dict[str, Any], entries: dict[str, bytes], evaluate: Evaluate
+    tile: Tile, rate: int, manifest: dict[str, Any], entries: dict[str, bytes], evaluate: Evaluate
 ) -> dict[str, np.ndarray]:
     """All latents of a tile, int16 (C, h, w), in order of first coding; seals and checksum hold."""
     tensors = {}
@@ -135,6 +135,8 @@ def decode_tile(
         stride, channels = manifest["latents"][name]["stride"], manifest["latents"][name]["channels"]
         tensors[name] = np.zeros((channels, tile.rows // stride, tile.columns // stride), "<i2")
     latents = dict(tensors)
+    if manifest.get("rates", 0):
+        tensors["rate"] = np.array([rate], "<i4")
     streams = [RangeDecoder(data) for data in tile.streams]
     for step in coding_steps(manifest):
         if step["step"] == "run":
@@ -166,8 +168,9 @@ def decode(
     data: bytes, manifest: dict[str, Any], entries: dict[str, bytes], evaluate: Evaluate
 ) -> Iterator[dict[str, np.ndarray]]:
     """Latents of each tile of a file, in order."""
-    for tile in read_file(data, manifest).tiles:
-        yield decode_tile(tile, manifest, entries, evaluate)
+    file = read_file(data, manifest)
+    for tile in file.tiles:
+        yield decode_tile(tile, file.rate, manifest, entries, evaluate)
 
 
 # --- 4. Distributions -----------------------------------------------------------------------------------------------

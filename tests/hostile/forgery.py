@@ -37,7 +37,7 @@ class Forgery:
     tile_width: int = 1
     tile_height: int = 1
     flags: int | None = None
-    reserved: int = 0
+    rate: int = 0
     metadata: bytes = b""
     metadata_length: int | None = None
     index_length: int | None = None
@@ -56,7 +56,7 @@ class Forgery:
             int(bool(metadata)) if self.flags is None else self.flags,
             self.tile_width,
             self.tile_height,
-            self.reserved,
+            self.rate,
             self.fingerprint,
             0,
             self.width,

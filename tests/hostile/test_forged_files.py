@@ -57,7 +57,7 @@ FORGERIES: dict[str, tuple[dict[str, object], type[FastlicError], str]] = {
     "tile width 0": ({"tile_width": 0}, CorruptedStream, "tile_width is 0"),
     "tile height 0": ({"tile_height": 0}, CorruptedStream, "tile_height is 0"),
     "unknown flag": ({"flags": 2}, CorruptedStream, "flags"),
-    "reserved field": ({"reserved": 1}, CorruptedStream, "reserved"),
+    "rate of a student of one": ({"rate": 1}, CorruptedStream, "rate 1"),
     "flag without metadata": ({"flags": 1}, CorruptedStream, "metadata flag"),
     "metadata without flag": ({"flags": 0, "metadata": b"\1\0\0\0\0"}, CorruptedStream, "metadata flag"),
     "4 GB of metadata": (

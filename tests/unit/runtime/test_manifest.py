@@ -90,6 +90,11 @@ def test_example_is_accepted_and_orders_latents_by_coding() -> None:
         ("graphs/synthesis/inputs", [{"name": "p", "stride": 8}], "y has stride 16, graph synthesis takes 8"),
         ("graphs/synthesis/inputs", [{"name": "p", "stride": 24}], "graphs.synthesis: stride 24 of p"),
         ("latents/image", {"channels": 1, "stride": 1}, "image is the picture's name"),
+        ("latents/rate", {"channels": 1, "stride": 1}, "rate is the rate's name"),
+        ("schedule/1/inputs", ["rate"], r"schedule\[1\]: rate is not computed"),
+        ("graphs/context/pinned", True, "pin: no engine is named for context"),
+        ("pin", {"engine": "e", "version": "1", "machine": "m"}, "pin: there, but no graph is pinned"),
+        ("rates", 65536, "rates"),
         ("schedule/0/channels", [0, 5], "are outside latent y"),
         ("schedule/0/distribution", "other", "there is no distribution other"),
         ("schedule/0/parameters", "rows", r"schedule\[0\]: rows is not computed"),
@@ -117,6 +122,48 @@ def test_contradiction_is_named(path: str, value: Any, message: str) -> None:
 def test_not_a_manifest_raises(text: bytes) -> None:
     with pytest.raises(BundleError, match=r"manifest\.json"):
         manifests.parse(text)
+
+
+def pinned(**changes: Any) -> dict[str, Any]:
+    """The example with its context pinned instead of exact."""
+    tree = changed("graphs/context/exact", False)
+    tree["graphs"]["context"]["pinned"] = True
+    return {**tree, "pin": {"engine": "e", "version": "1", "machine": "m"}, **changes}
+
+
+def test_pinned_graph_may_come_before_the_last_pass() -> None:
+    assert parse(pinned()).graphs["context"].repeatable
+
+
+def test_graph_both_exact_and_pinned_is_refused() -> None:
+    tree = pinned()
+    tree["graphs"]["context"]["exact"] = True
+
+    with pytest.raises(BundleError, match="exact and pinned contradict"):
+        parse(tree)
+
+
+@pytest.mark.parametrize(
+    "other", [{"rates": 4}, {"pin": {"engine": "e", "version": "2", "machine": "m"}}], ids=["rates", "version"]
+)
+def test_fingerprint_depends_on_rates_and_pin(other: dict[str, Any]) -> None:
+    assert manifests.fingerprint(parse(pinned(**other))) != manifests.fingerprint(parse(pinned()))
+
+
+def test_keys_of_later_additions_leave_older_fingerprints_alone() -> None:
+    """A literal: shipped bundles must stay what their files name."""
+    tree = example() | {"rates": 0, "pin": None}
+    tree["graphs"]["context"]["pinned"] = False
+
+    assert manifests.fingerprint(parse(tree)) == manifests.fingerprint(parse(example()))
+
+
+def test_rate_may_enter_any_graph_of_a_student_of_several_rates() -> None:
+    tree = changed("rates", 3)
+    tree["graphs"]["context"]["inputs"].append({"name": "rate", "stride": 1})
+    tree["schedule"][1]["inputs"].append("rate")
+
+    assert parse(tree).rates == 3
 
 
 def test_unknown_keys_are_ignored() -> None:
