@@ -27,8 +27,9 @@ from fastlic.runtime.entropy.writer import StreamWriter
 from fastlic.runtime.limits import Limits
 from fastlic.runtime.manifest import IMAGE, RATE, Code
 from fastlic.runtime.pin import check_pin
-from fastlic.runtime.schedule import Timings, check_tensor, code_tile, gather, run_in_windows, stage, symbol_crc
+from fastlic.runtime.schedule import Timings, check_tensor, code_tile, run_in_windows, stage, symbol_crc
 from fastlic.runtime.student import Student
+from fastlic.runtime.symbols import Symbols
 from fastlic.runtime.tiles import Box, TileGrid
 
 BundleSource = str | os.PathLike[str] | bytes | Bundle
@@ -218,7 +219,7 @@ class Decoder(_Coder):
         }
         reader = open_reader(tile.streams, backend=self._entropy, threads=self._threads)
 
-        def read(step: Code, pass_: Pass) -> np.ndarray:
+        def read(step: Code, pass_: Pass, _: Mapping[str, np.ndarray]) -> np.ndarray:
             return reader.code(pass_)
 
         tensors = code_tile(
@@ -323,15 +324,12 @@ class Encoder(_Coder):
         stream_count: int | None,
         timings: Timings | None,
     ) -> bitstream.TileData:
-        wanted = student.analyse_tile(box, tensors, timings)
-        for name, latent in student.manifest.coded.items():
-            area = box.scaled(latent.stride)
-            check_tensor(name, wanted[name], np.int16, (latent.channels, area.height, area.width))
-        active = {name: np.asarray(wanted[name].any(axis=(1, 2))) for name in student.mapped}
+        symbols = Symbols(student.manifest, box, student.analyse_tile(box, tensors, timings))
+        active = {name: symbols.active(name) for name in student.mapped}
         writer = StreamWriter()
 
-        def write(step: Code, pass_: Pass) -> np.ndarray:
-            return writer.code(pass_, gather(wanted[step.latent], step))
+        def write(step: Code, pass_: Pass, known: Mapping[str, np.ndarray]) -> np.ndarray:
+            return writer.code(pass_, symbols.of(step, known))
 
         coded = code_tile(
             student.manifest,

@@ -86,6 +86,19 @@ class Code(msgspec.Struct, frozen=True, tag="code", tag_field="step"):
     parameters: str | None = None
 
 
+class Shift(msgspec.Struct, frozen=True):
+    """How an encoder gets the symbols of one pass around means: round(values - means / unit). Decoders ignore it.
+
+    `step` is the pass's number in the schedule, `values` a float32 (C, h, w) tensor of the analysis, `means` a
+    (h, w', C') tensor of whole numbers that an exact graph gives before the pass.
+    """
+
+    step: Annotated[int, msgspec.Meta(ge=0)]
+    values: str
+    means: str
+    unit: Positive
+
+
 class TableSpec(msgspec.Struct, frozen=True, tag="table", tag_field="kind"):
     """Member names of a `table` distribution, docs/format.md 4.1."""
 
@@ -136,6 +149,7 @@ class Manifest(msgspec.Struct, frozen=True):
     distributions: dict[str, DistributionSpec]
     members: dict[str, Member]
     analysis: tuple[Run, ...] = ()
+    shifts: tuple[Shift, ...] = ()
     rates: Annotated[int, msgspec.Meta(ge=0, lt=65536)] = 0
     pin: Pin | None = None
     certificates: dict[str, Any] = {}
@@ -263,7 +277,11 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     latents = {name: latent.stride for name, latent in manifest.coded.items()}
     rate = {RATE: 1} if manifest.rates else {}
     yield from _step_problems(manifest, "schedule", manifest.schedule, latents | rate, {IMAGE: 1})
-    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE: 1} | rate, latents)
+    shifted = {step.latent for _, step in _shifted_passes(manifest)}
+    wanted = {name: stride for name, stride in latents.items() if name not in shifted}
+    wanted |= {shift.values: latents[step.latent] for shift, step in _shifted_passes(manifest)}
+    yield from _step_problems(manifest, "analysis", manifest.analysis, {IMAGE: 1} | rate, wanted)
+    yield from _shift_problems(manifest, shifted)
 
 
 def _step_problems(
@@ -324,3 +342,27 @@ def _pass_problems(manifest: Manifest, where: str, step: Code, known: dict[str, 
         yield f"{where}: a mixture needs parameters"
     if step.parameters is not None and step.parameters not in known:
         yield f"{where}: {step.parameters} is not computed by an earlier step"
+
+
+def _shifted_passes(manifest: Manifest) -> list[tuple[Shift, Code]]:
+    """The shifts that name a pass, with it."""
+    steps = dict(enumerate(manifest.schedule))
+    found = [(shift, steps.get(shift.step)) for shift in manifest.shifts]
+    return [(shift, step) for shift, step in found if isinstance(step, Code)]
+
+
+def _shift_problems(manifest: Manifest, shifted: set[str]) -> Iterator[str]:
+    """Shifts that an encoder could not follow."""
+    passes = _shifted_passes(manifest)
+    if len(passes) < len(manifest.shifts):
+        yield "shifts: one names a step of the schedule that codes nothing"
+    for name in sorted(shifted):
+        count = sum(isinstance(step, Code) and step.latent == name for step in manifest.schedule)
+        if count != sum(step.latent == name for _, step in passes):
+            yield f"shifts: latent {name} is shifted in some of its passes only"
+        if manifest.latents[name].channel_map:
+            yield f"shifts: latent {name} has a channel map, which an encoder could not know beforehand"
+    for shift, _ in passes:
+        before = manifest.schedule[: shift.step]
+        if not any(isinstance(step, Run) and shift.means in step.outputs for step in before):
+            yield f"shifts: {shift.means} is not computed before step {shift.step}"

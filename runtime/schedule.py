@@ -22,8 +22,8 @@ from fastlic.runtime.manifest import IMAGE, RATE, Code, Latent, Manifest, Run
 from fastlic.runtime.tiles import Box, windows
 
 Tensors = MutableMapping[str, np.ndarray]
-CodePass = Callable[[Code, Pass], np.ndarray]
-"""Codes one pass; returns its packed values, int16 (C', h, w'), as the decoder sees them."""
+CodePass = Callable[[Code, Pass, Mapping[str, np.ndarray]], np.ndarray]
+"""Codes one pass, given all tensors so far; returns its packed values, int16 (C', h, w'), as the decoder sees them."""
 
 Timings = MutableMapping[str, float]
 """Stage name -> seconds, accumulated."""
@@ -120,7 +120,7 @@ def code_tile(
                 )
             except ValueError as error:
                 raise BundleError(f"code {step.latent} {step.parity}: {error}. Export the bundle again.") from None
-            scatter(latent_tensor, step, code(step, pass_))
+            scatter(latent_tensor, step, code(step, pass_, tensors))
     return tensors
 
 

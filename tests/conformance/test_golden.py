@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 from conformance import golden
@@ -67,7 +69,11 @@ def test_golden_symbols_are_written_to_the_bytes_of_the_file(entry: Golden) -> N
             writer = StreamWriter()
 
             def write(
-                step: Code, pass_: Pass, writer: StreamWriter = writer, latents: dict[str, np.ndarray] = latents
+                step: Code,
+                pass_: Pass,
+                _: Mapping[str, np.ndarray],
+                writer: StreamWriter = writer,
+                latents: dict[str, np.ndarray] = latents,
             ) -> np.ndarray:
                 return writer.code(pass_, gather(latents[step.latent], step))
 
