@@ -52,6 +52,26 @@ class EngineUnavailable(FastlicError):
     """The engine asked for cannot run here; the message says why."""
 
 
+class DriverUnavailable(EngineUnavailable):
+    """NVIDIA's driver, or pycuda which talks to it, is missing, broken or too old."""
+
+
+class DeviceUnavailable(EngineUnavailable):
+    """There is no such GPU, or it is too old."""
+
+
+class KernelsUnavailable(EngineUnavailable):
+    """The compiled CUDA kernels were not installed, or do not fit this GPU and driver."""
+
+
+class DeviceOutOfMemory(FastlicError, MemoryError):
+    """The GPU's memory, or memory that it can reach, is not enough; the device can still be used."""
+
+
+class DeviceFailure(FastlicError):
+    """The GPU or its driver reported an error while working."""
+
+
 class PinMismatch(EngineUnavailable):
     """A bundle's networks are pinned to another engine, version or class of machine than this one."""
 
