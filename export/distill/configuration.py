@@ -24,11 +24,13 @@ Share = Annotated[float, Meta(ge=0, lt=1)]
 class Start(Struct, frozen=True, forbid_unknown_fields=True):
     """Weights to begin with.
 
-    `checkpoint`: a `.pt` with its `.json`; `fresh`: name prefixes of parameters that keep their random start instead.
+    `checkpoint`: a `.pt` with its `.json`; `fresh`: name prefixes of parameters that keep their random start instead;
+    `latent`: factor on the latent, for another trade-off than the checkpoint's (the root of their quotient).
     """
 
     checkpoint: Path
     fresh: tuple[str, ...] = ()
+    latent: Annotated[float, Meta(gt=0)] = 1.0
 
 
 class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +39,7 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
     `weight` (lambda3) counts for the first `iterations`, then the student trains alone. `joint`: the teacher goes on
     training on its own loss. The four shares weigh the mean squared differences of picture, anchor parameters,
     non-anchor parameters and latent; `emphasis`: the latent's channels count by the bits that the teacher spends on
-    them.
+    them; `features` weighs the relative squared differences of the features after each stage of both transforms.
     """
 
     checkpoint: Path
@@ -49,6 +51,7 @@ class Teacher(Struct, frozen=True, forbid_unknown_fields=True):
     nonanchors: Weight = 1.0
     latent: Weight = 0.0
     emphasis: bool = False
+    features: Weight = 0.0
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):

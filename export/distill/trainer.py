@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from fastlic.errors import CheckpointError, ConfigurationError
-from fastlic.export import checkpoint
 from fastlic.export.distill import state
 from fastlic.export.distill.averaging import Average
-from fastlic.export.distill.configuration import Run, Start
+from fastlic.export.distill.configuration import Run
 from fastlic.export.distill.data import Crops
 from fastlic.export.distill.losses import rate_distortion
 from fastlic.export.distill.pace import learning_rate
+from fastlic.export.distill.starting import take_over
 from fastlic.export.distill.teaching import Teaching
 from fastlic.export.students import from_configuration
 from fastlic.export.students.configuration import FIXED
@@ -64,20 +64,11 @@ class Trainer:
     def _begin(self) -> Fu2023:
         model = from_configuration(self.configuration)
         if self.run.start is not None:
-            self._take_over(model, self.run.start)
+            take_over(model, self.run.start)
         if self.run.optimiser.offsets_from > 0:
             # What is kept before they are switched on must be the plain convolution that was trained.
             zero_offsets(model)
         return model
-
-    def _take_over(self, model: Fu2023, start: Start) -> None:
-        begun = checkpoint.load(start.checkpoint).model.state_dict()
-        kept = {key: value for key, value in begun.items() if not (start.fresh and key.startswith(start.fresh))}
-        own = model.state_dict()
-        misfit = [key for key, value in kept.items() if key not in own or own[key].shape != value.shape]
-        if misfit:
-            raise CheckpointError(f"{start.checkpoint}: {misfit[0]!r} does not fit the student. Correct [student]")
-        model.load_state_dict(kept, strict=False)
 
     def _make_optimiser(self) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
         prefixes = self.run.optimiser.train
@@ -112,7 +103,7 @@ class Trainer:
         trained["lr"], prior["lr"] = rate, rate * settings.prior
         self._follow_pace()
         picture = self.crops.batch(data.batch, data.patch, data.zoom, self.drawing).to(self.device)
-        coded = self._evaluate(self.model, picture)
+        coded = self._evaluate_student(picture)
         own = rate_distortion(coded, picture, self.run.loss, self.iteration)
         total = own.total + self.model.entropy_bottleneck.quantile_loss()
         imitated = 0.0
@@ -142,10 +133,15 @@ class Trainer:
         for model in (self.model, self.average.model):
             enable_offsets(model, self.iteration >= self.run.optimiser.offsets_from)
 
-    def _networks(self) -> list[Fu2023]:
+    def _networks(self) -> list[nn.Module]:
         """Every network that changes: those whose weights a state must hold."""
-        joint = [self.teaching.model] if self.teaching is not None and self.teaching.settings.joint else []
-        return [self.model, self.average.model, *joint]
+        taught_with = self.teaching.networks() if self.teaching is not None else []
+        return [self.model, self.average.model, *taught_with]
+
+    def _evaluate_student(self, picture: Tensor) -> Coded:
+        if self.teaching is None:
+            return self._evaluate(self.model, picture)
+        return self.teaching.follow(self.model, picture, self._evaluate)
 
     def _evaluate(self, model: Fu2023, picture: Tensor) -> Coded:
         with torch.autocast(self.run.device, torch.bfloat16, enabled=self.run.optimiser.bfloat16):

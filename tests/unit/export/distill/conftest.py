@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from fastlic.export.distill.configuration import Data, Loss, Optimiser, Run, Watch
+from fastlic.export.students.configuration import FIXED
+from fastlic.export.students.fu2023 import Fu2023
 
 STUDENT = {
     "N": 4,
@@ -63,6 +65,17 @@ def run(archive, tmp_path) -> Run:
         optimiser=Optimiser(iterations=6, learning_rate=1e-3, warm_up=2, ema=0.5),
         watch=Watch(every=3, pictures=1, save=2, report=1),
     )
+
+
+@pytest.fixture
+def build():
+    """`build(N=6, ...)`: a random student as the run's, with some widths or blocks changed; always the same weights."""
+
+    def make(**changes: Any) -> Fu2023:
+        torch.manual_seed(1)
+        return Fu2023.from_configuration({**FIXED, **STUDENT, **changes}).eval()
+
+    return make
 
 
 @pytest.fixture

@@ -41,9 +41,9 @@ def test_step_same_seed_gives_the_same_weights_and_another_does_not(run, changed
     assert not _same(first, other)
 
 
-@pytest.mark.parametrize("joint", [False, True])
-def test_resumed_run_gives_the_weights_of_an_uninterrupted_one(run, changed, tmp_path, published, joint):
-    taught = changed(run, teacher=Teacher(checkpoint=published, joint=joint, iterations=3))
+@pytest.mark.parametrize(("joint", "features"), [(False, 0.0), (True, 0.0), (False, 1.0)])
+def test_resumed_run_gives_the_weights_of_an_uninterrupted_one(run, changed, tmp_path, published, joint, features):
+    taught = changed(run, teacher=Teacher(checkpoint=published, joint=joint, features=features, iterations=3))
     whole, cut = (changed(taught, output=tmp_path / name) for name in ("whole", "cut"))
     uninterrupted = _begin(whole)
     for _ in range(4):
@@ -158,6 +158,17 @@ def test_teacher_counts_until_its_iteration(run, changed, published):
     assert trainer.step()["imitation"] == 0
 
 
+def test_features_of_a_wider_teacher_are_aligned(run, changed, published):
+    teacher = Teacher(checkpoint=published, picture=0, anchors=0, nonanchors=0, features=1.0)
+    narrow = {**run.student, "N": 2}
+    trainer = _begin(changed(run, student=narrow, teacher=teacher, optimiser={"iterations": 60, "learning_rate": 1e-2}))
+
+    distances = [trainer.step()["imitation"] for _ in range(60)]
+
+    assert sum(distances[-5:]) < 0.7 * sum(distances[:5])
+    assert not trainer.model.g_s[0]._forward_hooks
+
+
 def test_teacher_of_other_latent_channels_is_refused(run, changed, published):
     other = changed(run, student={**run.student, "M": 8}, teacher=Teacher(checkpoint=published))
 
@@ -173,6 +184,16 @@ def test_start_takes_weights_and_leaves_fresh_parts_random(run, changed, publish
     now = trainer.model.state_dict()
     assert torch.equal(now["g_s.2.conv.weight"], begun["g_s.2.conv.weight"])
     assert not torch.equal(now["h_a.0.weight"], begun["h_a.0.weight"])
+
+
+def test_start_of_another_trade_off_scales_the_latent(run, changed, published):
+    begun = checkpoint.load(published).model.state_dict()
+
+    trainer = _begin(changed(run, start=Start(checkpoint=published, latent=2.0)))
+
+    now = trainer.model.state_dict()
+    assert torch.equal(now["g_a.7.weight"], 2 * begun["g_a.7.weight"])
+    assert torch.equal(now["context.weight"], begun["context.weight"] / 2)
 
 
 def test_start_of_other_widths_is_refused(run, changed, published):
