@@ -10,13 +10,13 @@ Rule: docs/format.md, section 4.2 (order of the numbers), section 3 (checkerboar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fastlic.export.integer.affine import Affine, Source, convolution, subpixel
 from fastlic.export.students.checkerboard import pack, unpack
 from fastlic.export.students.fu2023 import COMPONENTS, Fu2023
 from fastlic.export.students.likelihood import FAMILIES
@@ -26,55 +26,6 @@ MEAN_UNIT = 32
 SCALE_UNIT = 32
 HYPER_UNIT = 32
 """Numbers per 1: logits are Q4, means Q5 (docs/format.md 4.2); raw scales Q5 and the hyper latent Q5 by choice."""
-
-Taps = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What one input contributes to an affine layer.
-
-    Attributes:
-        taps: (row, column) displacements.
-        weight: (taps, inputs, outputs) float64.
-    """
-
-    taps: Taps
-    weight: np.ndarray
-
-    @cached_property
-    def kernel(self) -> Tensor:
-        """The same as a convolution's weight, (outputs, inputs, k, k) float32."""
-        reach = max(max(abs(row), abs(column)) for row, column in self.taps)
-        _, inputs, outputs = self.weight.shape
-        kernel = np.zeros((outputs, inputs, 2 * reach + 1, 2 * reach + 1))
-        for (row, column), matrix in zip(self.taps, self.weight, strict=True):
-            kernel[:, :, reach + row, reach + column] = matrix.T
-        return torch.from_numpy(kernel).float()
-
-
-@dataclass(frozen=True)
-class Affine:
-    """sum over sources of weight . input + bias; then, except in the last layer of a chain, a leaky ReLU.
-
-    `bias` is (outputs,) float64. With `upsample` the outputs are four phases, (row, column) = (0, 0), (0, 1), (1, 0),
-    (1, 1), of outputs / 4 channels each, which are interleaved to twice the height and width.
-    """
-
-    name: str
-    sources: tuple[Source, ...]
-    bias: np.ndarray
-    upsample: bool = False
-
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """(1, C, h, w) float each -> (1, outputs, h, w), or (1, outputs / 4, 2h, 2w)."""
-        total = torch.from_numpy(self.bias).float()[None, :, None, None]
-        for source, x in zip(self.sources, inputs, strict=True):
-            kernel = source.kernel
-            total = total + functional.conv2d(x, kernel, padding=kernel.shape[2] // 2)
-        if self.upsample:
-            total = functional.pixel_shuffle(total.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
-        return total
 
 
 @dataclass(frozen=True)
@@ -139,8 +90,8 @@ class FoldedNetwork:
 
 def fold(model: Fu2023) -> FoldedNetwork:
     """The student's entropy networks, merged; weights are read in double precision."""
-    last = _conv(model.h_s[-1])
-    context = _conv(model.context, alive=model.context.alive.numpy() > 0)
+    last = convolution(model.h_s[-1])
+    context = convolution(model.context, alive=model.context.alive.numpy() > 0)
     latent_channels = model.configuration.M
     trunk = tuple(
         Affine(f"h_s.{position}", (source,), bias, upsample)
@@ -169,23 +120,11 @@ def fold(model: Fu2023) -> FoldedNetwork:
     )
 
 
-def _conv(module: nn.Module, alive: np.ndarray | None = None) -> tuple[Source, np.ndarray]:
-    """A convolution as taps; dead taps are left out."""
-    weight = module.get_parameter("weight").detach().double().numpy()
-    size = weight.shape[2]
-    kept = [(i, j) for i in range(size) for j in range(size) if alive is None or alive[i, j]]
-    matrices = np.stack([weight[:, :, i, j].T for i, j in kept])
-    taps = tuple((i - size // 2, j - size // 2) for i, j in kept)
-    return Source(taps, matrices), module.get_parameter("bias").detach().double().numpy()
-
-
 def _upsampling(module: nn.Module) -> tuple[Source, np.ndarray, bool]:
-    """A layer of h_s; a sub-pixel layer's columns go from (channel, phase) to (phase, channel)."""
+    """A layer of h_s."""
     if isinstance(module, nn.Conv2d):
-        return *_conv(module), False
-    source, bias = _conv(module.get_submodule("conv"))
-    order = np.arange(len(bias)).reshape(-1, 4).T.ravel()
-    return Source(source.taps, source.weight[:, :, order]), bias[order], True
+        return *convolution(module), False
+    return *subpixel(module.get_submodule("conv")), True
 
 
 def _pen(name: str, module: nn.Sequential) -> list[Affine]:
@@ -193,7 +132,7 @@ def _pen(name: str, module: nn.Sequential) -> list[Affine]:
         Affine(f"{name}.{position}", (source,), bias)
         for position, layer in enumerate(module)
         if isinstance(layer, nn.Conv2d)
-        for source, bias in [_conv(layer)]
+        for source, bias in [convolution(layer)]
     ]
 
 

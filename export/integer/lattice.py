@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastlic.export.integer.folding import HYPER_UNIT, Taps
+from fastlic.export.integer.affine import Taps
+from fastlic.export.integer.folding import HYPER_UNIT
 
 INT16 = 32767
 

@@ -20,8 +20,9 @@ import numpy as np
 from torch import Tensor
 
 from fastlic.errors import CertificateError
+from fastlic.export.integer.affine import Affine, Source, Taps
 from fastlic.export.integer.certificate import EXACT, certificate_of, product_bound
-from fastlic.export.integer.folding import HYPER_UNIT, Affine, FoldedNetwork, Source, Taps
+from fastlic.export.integer.folding import HYPER_UNIT, FoldedNetwork
 from fastlic.export.integer.lattice import Activation, IntegerNetwork, Layer, Product
 
 WEIGHT_PEAK = 127
