@@ -32,12 +32,12 @@ constexpr int kMaxStreams = 64;
 constexpr int kMaxThreads = 256;
 
 template <class T>
-std::vector<T> copied(const Array<T>& array, py::ssize_t size, const char* name) {
+const T* sized(const Array<T>& array, py::ssize_t size, const char* name) {
     if (array.size() != size) {
         throw std::invalid_argument(std::string(name) + ": " + std::to_string(array.size()) + " entries, " +
                                     std::to_string(size) + " expected");
     }
-    return {array.data(), array.data() + size};
+    return array.data();
 }
 
 template <class Vector>
@@ -45,43 +45,23 @@ py::array_t<typename Vector::value_type> as_array(const Vector& values) {
     return py::array_t<typename Vector::value_type>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
-// Ranges are those that memory safety rests on; the meaning of the tables is checked by runtime/entropy/tables.py.
-MixtureTables mixture_tables(int components, uint32_t skip_threshold, const Array<uint16_t>& exponential,
+MixtureTables mixture_tables(int components, int64_t skip_threshold, const Array<uint16_t>& exponential,
                              const Array<int16_t>& thresholds, const Array<uint32_t>& inverse_scale,
                              const Array<int32_t>& tail, const Array<uint16_t>& half_cdf) {
     const py::ssize_t families = thresholds.ndim() == 2 ? thresholds.shape(0) : 0;
-    if (families < 1 || families > kMaxFamilies || components < 1 || components > kMaxComponents / families) {
-        throw std::invalid_argument("families or components");
-    }
-    MixtureTables tables;
-    tables.families = static_cast<int>(families);
-    tables.components = components;
-    tables.skip_threshold = skip_threshold;
-    tables.exponential = copied(exponential, kExponentials, "exponential");
-    tables.thresholds = copied(thresholds, families * (kLevels - 1), "thresholds");
-    tables.inverse_scale = copied(inverse_scale, families * kLevels, "inverse_scale");
-    tables.tail = copied(tail, families * kLevels, "tail");
-    tables.half_cdf = copied(half_cdf, families * kHalfCdfEntries, "half_cdf");
-    if (tables.exponential[0] == 0) throw std::invalid_argument("exponential");
-    for (const int32_t tail_value : tables.tail) {
-        if (tail_value < 0 || tail_value > kMaxTail) throw std::invalid_argument("tail");
-    }
-    tables.tabulate_levels();
-    return tables;
+    check_counts(families, components);
+    return checked_mixture({static_cast<int>(families), components}, skip_threshold,
+                           {sized(exponential, kExponentials, "exponential"),
+                            sized(thresholds, families * (kLevels - 1), "thresholds"),
+                            sized(inverse_scale, families * kLevels, "inverse_scale"),
+                            sized(tail, families * kLevels, "tail"),
+                            sized(half_cdf, families * kHalfCdfEntries, "half_cdf")});
 }
 
 RowTables row_tables(const Array<int32_t>& cdf, const Array<int16_t>& window, const Array<int16_t>& low) {
-    RowTables tables;
-    tables.rows = static_cast<int>(std::min<py::ssize_t>(window.size(), INT16_MAX + 1));
-    tables.cdf = copied(cdf, py::ssize_t{tables.rows} * (kMaxWindow + 1), "cdf");
-    tables.low = copied(low, tables.rows, "low");
-    for (const int16_t width : copied(window, tables.rows, "window")) {
-        int index = 0;
-        while (index < kWindowClasses && window_width(index) != width) ++index;
-        if (index == kWindowClasses) throw std::invalid_argument("window");
-        tables.window.push_back(static_cast<uint8_t>(index));
-    }
-    return tables;
+    const py::ssize_t rows = window.size();
+    return checked_rows(static_cast<size_t>(rows), sized(cdf, rows * (kMaxWindow + 1), "cdf"), window.data(),
+                        sized(low, rows, "low"));
 }
 
 Layout layout_of(const Shape3& shape, const Active& active) {
@@ -124,14 +104,7 @@ Reader open_reader(const py::sequence& streams, int threads) {
             throw std::invalid_argument("stream: bytes");
         if (bytes.size % 4 != 0)
             throw Corrupted("a stream of " + std::to_string(bytes.size) + " bytes is not whole words.");
-        const auto* from = static_cast<const unsigned char*>(bytes.ptr);
-        std::vector<uint32_t> to(static_cast<size_t>(bytes.size) / 4);
-        for (uint32_t& word : to) {
-            word = static_cast<uint32_t>(from[0]) | static_cast<uint32_t>(from[1]) << 8 |
-                   static_cast<uint32_t>(from[2]) << 16 | static_cast<uint32_t>(from[3]) << 24;
-            from += 4;
-        }
-        words.push_back(std::move(to));
+        words.push_back(little_endian_words(static_cast<const uint8_t*>(bytes.ptr), static_cast<size_t>(bytes.size)));
     }
     return Reader(std::move(words), std::clamp(threads, 1, kMaxThreads));
 }

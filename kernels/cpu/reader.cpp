@@ -30,11 +30,16 @@ struct Lane {
     throw Corrupted("stream " + std::to_string(stream) + ": " + what + ". The file is damaged: transfer it again.");
 }
 
+// For what a decoder has refused: its words, or what they mean.
+[[noreturn]] void corrupted(const Lane& lane, const std::string& what) {
+    corrupted(lane.stream, lane.decoder.overrun() ? "it ends before its symbols do" : what);
+}
+
 // One bit of frequencies (2^15, 2^15); -1: corrupt.
 int read_bit(RangeDecoder& decoder) {
     if (!decoder.begin_symbol()) return -1;
     const bool zero = decoder.below(kTotal / 2);
-    decoder.end_symbol(zero ? 0 : kTotal / 2, zero ? kTotal / 2 : kTotal);
+    if (!decoder.end_symbol(zero ? 0 : kTotal / 2, zero ? kTotal / 2 : kTotal)) return -1;
     return zero ? 0 : 1;
 }
 
@@ -65,7 +70,7 @@ bool read_slot(const Elements& elements, const std::vector<Coded>& coded, Lane& 
     uint32_t left = element.left();
     uint32_t right = element.right();
     const int slot = find_slot(lane.decoder, width, element, left, right);
-    lane.decoder.end_symbol(left, right);
+    if (!lane.decoder.end_symbol(left, right)) return false;
     values[entry.index] = static_cast<int16_t>(element.low() + slot);
     if (slot == 0 || slot == width - 1) {
         lane.outer.push_back({entry.index, element.low() + slot, slot == 0 ? -1 : 1});
@@ -82,7 +87,7 @@ void read_slots(const Elements& elements, const std::vector<Coded>& coded, Lane*
         for (Lane* lane = first; lane != last; ++lane) {
             if (lane->next == lane->end) continue;
             more = true;
-            if (!read_slot(elements, coded, *lane, values)) corrupted(lane->stream, "a quantile is out of range");
+            if (!read_slot(elements, coded, *lane, values)) corrupted(*lane, "a quantile is out of range");
         }
     }
 }
@@ -91,7 +96,7 @@ void read_slots(const Elements& elements, const std::vector<Coded>& coded, Lane*
 void read_excesses(Lane& lane, int16_t* values) {
     for (const Outer& outer : lane.outer) {
         const int excess = read_excess(lane.decoder);
-        if (excess < 0) corrupted(lane.stream, "an excess is not a code of at most 16 digits");
+        if (excess < 0) corrupted(lane, "an excess is not a code of at most 16 digits");
         const int value = outer.edge + outer.direction * excess;
         if (value < -kMaxValue || value > kMaxValue) {
             corrupted(lane.stream, "value " + std::to_string(value) + " is beyond " + std::to_string(kMaxValue));
@@ -101,6 +106,16 @@ void read_excesses(Lane& lane, int16_t* values) {
 }
 
 }  // namespace
+
+std::vector<uint32_t> little_endian_words(const uint8_t* bytes, size_t size) {
+    std::vector<uint32_t> words(size / 4);
+    for (uint32_t& word : words) {
+        word = static_cast<uint32_t>(bytes[0]) | static_cast<uint32_t>(bytes[1]) << 8 |
+               static_cast<uint32_t>(bytes[2]) << 16 | static_cast<uint32_t>(bytes[3]) << 24;
+        bytes += 4;
+    }
+    return words;
+}
 
 Reader::Reader(std::vector<std::vector<uint32_t>> streams, int threads)
     : words_(std::move(streams)), threads_(threads) {
@@ -125,6 +140,7 @@ void Reader::read(const Elements& elements, int16_t* values) {
         lanes.reserve(last - first);
         for (size_t s = first; s < last; ++s) {
             lanes.push_back({decoders_[s], static_cast<int>(s), count * s / streams, count * (s + 1) / streams, {}});
+            if (lanes.back().next < lanes.back().end && decoders_[s].overrun()) corrupted(lanes.back(), "");
         }
         for (size_t i = 0; i < lanes.size(); i += kTogether) {
             const size_t together = lanes.size() - i < kTogether ? lanes.size() - i : kTogether;

@@ -17,6 +17,9 @@ struct Corrupted : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// The words of a stream; bytes beyond the last whole word are left out.
+std::vector<uint32_t> little_endian_words(const uint8_t* bytes, size_t size);
+
 class Reader {
 public:
     // streams: the 32-bit words of each; threads: how many may be used at most.

@@ -1,14 +1,20 @@
 // The tables of a distribution, owned, with what the CPU looks up faster than it computes.
 //
-// Rule: docs/format.md, section 4. The binding has checked shapes; ranges are checked by runtime/entropy/tables.py.
+// Rule: docs/format.md, section 4. Twin: runtime/entropy/tables.py, which refuses the same tables; tests compare the two.
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "fastlic/mixture.h"
 
 namespace fastlic {
+
+// A table or a parameter breaks its rule; the message names both.
+struct BadTables : std::invalid_argument {
+    using std::invalid_argument::invalid_argument;
+};
 
 struct MixtureTables {
     int families = 0;
@@ -46,5 +52,11 @@ struct RowTables {
     std::vector<uint8_t> window;  // class
     std::vector<int16_t> low;
 };
+
+// Tables that hold all that the bounds of mixture.h and the safety of reading rest on; else BadTables. Arrays behind the
+// pointers have the sizes that MixtureView and RowTables name.
+void check_counts(int64_t families, int64_t components);
+MixtureTables checked_mixture(const Counts& counts, int64_t skip_threshold, const MixtureView& tables);
+RowTables checked_rows(size_t rows, const int32_t* cdf, const int16_t* window, const int16_t* low);
 
 }  // namespace fastlic

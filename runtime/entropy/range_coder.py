@@ -57,6 +57,10 @@ class SymbolWriter:
         bits = "0" * (len(digits) - 1) + digits
         self._coder.encode(np.array([int(bit) for bit in bits], np.int32), _BIT)
 
+    def length(self) -> int:
+        """Words of the stream if it ended here; once something more is written at most one fewer."""
+        return self._coder.num_words()
+
     def finish(self) -> bytes:
         """All words, little endian."""
         return self._coder.get_compressed().astype("<u4").tobytes()
@@ -87,13 +91,15 @@ class SymbolReader:
             int64 (n), slots.
 
         Raises:
-            CorruptedStream: a quantile is out of range.
+            CorruptedStream: a quantile is out of range, or the words ended before these symbols did.
         """
         rows = (np.diff(cdf, axis=1) << SHIFT) - 1.0
         slots = self._decode(_FAMILY, rows).astype(np.int64)
         each = np.arange(len(slots))
         left = cdf[each, slots]
         self._again.write(left, cdf[each, slots + 1] - left)
+        if self._again.length() - 1 > len(self._data) // 4:  # whatever follows, it will not be these words
+            raise CorruptedStream("it ends before its symbols do.")
         return slots
 
     def read_excess(self) -> int:

@@ -2,7 +2,7 @@
 //
 // Rule: docs/format.md, section 3.1 (constriction's queue coder: 32-bit words, 64-bit state, 24 bits of probability).
 // Knows words and quantiles; knows nothing of distributions. Any words are safe: reading ends in a seal that does not
-// hold or in `corrupt`, never outside the words.
+// hold or in `corrupt`, never outside the words, and at most one shift after they are used up.
 #pragma once
 
 #include <cstddef>
@@ -38,16 +38,23 @@ public:
     // division.
     bool below(uint32_t c) const { return distance_ < scale_ * (static_cast<uint64_t>(c) << kFrequencyShift); }
 
-    // Removes the symbol of cumulative frequencies [left, right), which contain the quantile.
-    void end_symbol(uint32_t left, uint32_t right) {
+    // Removes the symbol of cumulative frequencies [left, right), which contain the quantile; false: the stream is
+    // corrupt.
+    bool end_symbol(uint32_t left, uint32_t right) {
         lower_ += scale_ * (static_cast<uint64_t>(left) << kFrequencyShift);
         range_ = scale_ * (static_cast<uint64_t>(right - left) << kFrequencyShift);
         if (range_ < (uint64_t{1} << 32)) {
             lower_ <<= 32;
             range_ <<= 32;
             point_ = (point_ << 32) | next_word();
+            return !overrun();
         }
+        return true;
     }
+
+    // Whether so many words were taken that `sealed` can never hold, in a stream that has symbols: it has at least
+    // position - 1 words then, and position never falls.
+    bool overrun() const { return position_ > count_ + 1; }
 
     // Whether the stream ends here, in the one form that a writer gives it.
     bool sealed() const {

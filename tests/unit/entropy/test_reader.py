@@ -133,6 +133,18 @@ def test_finish_missing_or_extra_words_raises(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("words", [0, 1, 3])
+def test_code_pass_that_needs_more_words_than_there_are_raises_before_the_end(
+    backend: Backend, words: int, plain_pass: tuple[Pass, np.ndarray], built: None
+) -> None:
+    """A stream that is used up is refused there: a large tile need not be read to its end."""
+    (stream,), _ = write([plain_pass], 1)
+
+    with pytest.raises(CorruptedStream, match="stream 0: it ends before its symbols do"):
+        open_reader([stream[: 4 * words]], backend=backend).code(plain_pass[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_finish_words_without_symbols_raises(backend: Backend, built: None) -> None:
     with pytest.raises(CorruptedStream, match="stream 1"):
         read([b"", bytes(4)], [], backend)

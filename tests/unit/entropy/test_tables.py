@@ -23,6 +23,13 @@ def with_entry(array: np.ndarray, index: tuple[int, ...], value: int) -> np.ndar
     return copy
 
 
+def assert_native_refuses(make: str, name: str, *arguments: object) -> None:
+    """The C++ core has rules of its own for whoever has no Python: the same tables break them."""
+    if native.available():
+        with pytest.raises(ValueError, match=f"table {name}"):
+            getattr(native.module(), make)(*arguments)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -68,8 +75,22 @@ def test_mixture_tables_entry_out_of_range_raises_and_names_it(
     if name == "half_cdf" and index == (2, 513):
         table = np.minimum(table, 32000)
 
+    entries = changed(tables, **{name: with_entry(table, index, value)})
+
     with pytest.raises(BundleError, match=f"table {name}"):
-        MixtureTables(**changed(tables, **{name: with_entry(table, index, value)}))
+        MixtureTables(**entries)
+    assert_native_refuses("MixtureTables", name, *list(entries.values())[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("components", 0), ("components", 6), ("skip_threshold", 0), ("skip_threshold", 65537)]
+)
+def test_native_mixture_tables_number_out_of_range_raises_and_names_it(
+    tables_of: Callable, built: None, name: str, value: int
+) -> None:
+    entries = changed(tables_of(), **{name: value})
+
+    assert_native_refuses("MixtureTables", name, *list(entries.values())[1:])
 
 
 @pytest.mark.parametrize(
@@ -89,8 +110,11 @@ def test_row_tables_entry_out_of_range_raises_and_names_it(
 ) -> None:
     tables = rows_of(rng, 4)
 
+    entries = changed(tables, **{name: with_entry(getattr(tables, name), index, value)})
+
     with pytest.raises(BundleError, match=f"table {name}"):
-        RowTables(**changed(tables, **{name: with_entry(getattr(tables, name), index, value)}))
+        RowTables(**entries)
+    assert_native_refuses("RowTables", name, *entries.values())
 
 
 @pytest.mark.parametrize(
