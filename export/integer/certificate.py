@@ -6,6 +6,7 @@ values that were observed. Rule: docs/exactness.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +18,9 @@ from fastlic.export.integer.lattice import INT16, Activation, IntegerNetwork, La
 
 EXACT = 1 << 24
 """Integers below this, and their sums while below it, are exact in float32."""
+
+Connection = tuple[np.ndarray, int, Layer]
+"""An edge: largest magnitude delivered per channel, number of the receiver's source, receiving layer."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,16 @@ def leaked(activation: Activation) -> int:
 
 
 def certify(network: IntegerNetwork) -> dict[str, LayerCertificate]:
-    """Prove every layer of a network.
+    """Prove every layer of a network. Raises as `certify_layers`."""
+    return certify_layers(network.layers(), _connections(network))
+
+
+def certify_layers(layers: Iterable[Layer], connections: Iterable[Connection]) -> dict[str, LayerCertificate]:
+    """Prove layers.
+
+    Args:
+        layers: in any order.
+        connections: every edge between them, and into them.
 
     Returns:
         Layer name -> bounds.
@@ -81,14 +94,14 @@ def certify(network: IntegerNetwork) -> dict[str, LayerCertificate]:
         CertificateError: a bound reaches 2^24, or a layer may be fed more than its own bound assumes.
     """
     found = {}
-    for layer in network.layers():
+    for layer in layers:
         found[layer.name] = certificate_of(layer)
         if found[layer.name].worst >= EXACT:
             raise CertificateError(
                 f"{layer.name}: a sum can reach {found[layer.name].worst}, {EXACT} is the limit of exact float32 sums. "
                 "Calibrate on pictures like those of training (--calibration), or train with weight decay."
             )
-    for delivered, source, receiver in _connections(network):
+    for delivered, source, receiver in connections:
         for product in receiver.products:
             if product.source == source and (product.limit < delivered[slice(*product.channels)]).any():
                 raise CertificateError(f"{receiver.name}: its inputs can be larger than its certificate assumes.")
@@ -100,18 +113,19 @@ def worst_sign_input(product: Product, output: int) -> np.ndarray:
     return np.where(product.weight[:, output] < 0, -1, 1) * product.row_limit
 
 
-def _connections(network: IntegerNetwork) -> list[tuple[np.ndarray, int, Layer]]:
-    """(largest magnitude delivered per channel, source number, receiving layer) for every edge of the network."""
+def _connections(network: IntegerNetwork) -> list[Connection]:
+    """Every edge of the network."""
     entered = HYPER_UNIT * network.hyper_limit + np.abs(network.medians)
-    edges = [(entered, 0, network.trunk[0])]
+    edges: list[Connection] = [(entered, 0, network.trunk[0])]
     for chain in (network.trunk, network.anchor, network.nonanchor):
-        edges += [(_delivered(a), 0, b) for a, b in pairwise(chain)]
-    features = _delivered(network.trunk[-1])
+        edges += [(delivered_by(a), 0, b) for a, b in pairwise(chain)]
+    features = delivered_by(network.trunk[-1])
     edges += [(features, 0, network.anchor[0]), (features, 0, network.nonanchor[0])]
     latent = np.full(network.latent_channels, network.latent_limit)
     return [*edges, (latent, 1, network.nonanchor[0])]
 
 
-def _delivered(layer: Layer) -> np.ndarray:
+def delivered_by(layer: Layer) -> np.ndarray:
+    """(channels,) the largest magnitude that leaves a layer."""
     channels = len(layer.bias) // 4 if layer.upsample else len(layer.bias)
     return np.full(channels, certificate_of(layer).output)

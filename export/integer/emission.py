@@ -55,12 +55,19 @@ class GraphBuilder:
         """An int64 constant of rank 1."""
         return self.constant(np.array(values, np.int64))
 
-    def slice(self, x: str, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int], step: int = 1) -> str:
-        """x[start:end:step] on some axes; an end of 0 means the end of the axis."""
+    def slice(
+        self,
+        x: str,
+        axes: Sequence[int],
+        starts: Sequence[int],
+        ends: Sequence[int],
+        step: int = 1,
+        steps: Sequence[int] = (),
+    ) -> str:
+        """x[start:end:step] on some axes; an end of 0 means the end of the axis, `steps` gives each axis its own."""
         limits = [end or _END for end in ends]
-        return self.op(
-            "Slice", x, self.ints(*starts), self.ints(*limits), self.ints(*axes), self.ints(*[step] * len(axes))
-        )
+        by = list(steps) or [step] * len(axes)
+        return self.op("Slice", x, self.ints(*starts), self.ints(*limits), self.ints(*axes), self.ints(*by))
 
     def clip(self, x: str, low: int, high: int) -> str:
         """Limit to integers."""
@@ -75,6 +82,14 @@ class GraphBuilder:
         if self.nodes[-1].output[0] != tensor:
             raise ValueError(f"{tensor} is not the newest tensor")
         self.nodes[-1].output[0] = name
+
+    def publish(self, tensor: str, name: str) -> None:
+        """Make a tensor the output `name` of the graph, whatever else uses it."""
+        for node in self.nodes:
+            for ends in (node.input, node.output):
+                for position, end in enumerate(ends):
+                    if end == tensor:
+                        ends[position] = name
 
     def model(self, name: str, inputs: Iterable[onnx.ValueInfoProto], outputs: Iterable[onnx.ValueInfoProto]) -> bytes:
         """The serialised model, checked."""
@@ -123,6 +138,12 @@ def emit_sum(build: GraphBuilder, terms: Sequence[str], layer: Layer, *, bias: b
 
 def emit_rounding(build: GraphBuilder, total: str, layer: Layer) -> str:
     """From a sum to the layer's output: integers in float32, or int16 parameters where the layer is a chain's last."""
+    q = emit_integers(build, total, layer)
+    return build.op("Cast", q, to=TensorProto.INT16) if layer.activation is None else q
+
+
+def emit_integers(build: GraphBuilder, total: str, layer: Layer) -> str:
+    """From a sum to the layer's output as integers in float32, parameters of a chain's last layer too."""
     if len(layer.products) > 1:
         factor = build.constant(np.exp2(-layer.fraction.astype(np.float32)), f"{layer.name}.unit")
         total = build.op("Mul", total, factor)
@@ -130,14 +151,14 @@ def emit_rounding(build: GraphBuilder, total: str, layer: Layer) -> str:
     if layer.activation is None:
         if certificate_of(layer).output >= INT16:
             q = build.clip(q, -INT16, INT16)
-        return build.op("Cast", q, to=TensorProto.INT16)
+        return q
     return emit_activation(build, q, layer.activation)
 
 
 def emit_activation(build: GraphBuilder, q: str, activation: Activation) -> str:
     """Clip and leaky ReLU; every product stays below 2^24 and every constant is dyadic."""
     q = build.clip(q, activation.low, activation.high)
-    if activation.slope == 0:
+    if activation.slope in (0, 1 << activation.slope_shift):
         return q
     shrunk = build.op("Floor", build.op("Mul", q, build.scalar(activation.slope / (1 << activation.slope_shift))))
     return build.op("Max", q, shrunk)

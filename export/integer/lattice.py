@@ -45,7 +45,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Activation:
-    """min(max(q, low), high), then, for negative q, floor(q * slope / 2^slope_shift); slope < 2^slope_shift."""
+    """min(max(q, low), high), then, for negative q, floor(q * slope / 2^slope_shift); slope <= 2^slope_shift."""
 
     low: int
     high: int

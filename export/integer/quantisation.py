@@ -13,7 +13,7 @@ a second plane would double the multiplications.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,17 +85,20 @@ def quantise(folded: FoldedNetwork, ranges: Ranges) -> Quantised:
     Raises:
         CertificateError: no choice of levels keeps a layer's sums below 2^24.
     """
-    builder = _Builder(folded, ranges)
+    final = {folded.anchor[-1].name, folded.nonanchor[-1].name}
+    builder = LayerBuilder(
+        ranges, {layer.name: None if layer.name in final else folded.slope for layer in folded.layers()}
+    )
     medians = np.round(HYPER_UNIT * folded.medians).astype(np.int64)
     hyper_steps = np.full(len(medians), 1 / HYPER_UNIT)
 
-    hyper_limit = _limit(ranges.hyper)
-    signal = _Signal(hyper_steps, HYPER_UNIT * hyper_limit + np.abs(medians))
+    hyper_limit = limit_of(ranges.hyper)
+    signal = Signal(hyper_steps, HYPER_UNIT * hyper_limit + np.abs(medians))
     trunk, signal = builder.chain(folded.trunk, (signal,), followers=(folded.anchor[0], folded.nonanchor[0]))
     anchor, _ = builder.chain(folded.anchor, (signal,))
-    latent_limit = _limit(ranges.latent)
+    latent_limit = limit_of(ranges.latent)
     channels = folded.nonanchor[0].sources[1].weight.shape[1]
-    latent = _Signal(np.ones(channels), np.full(channels, latent_limit))
+    latent = Signal(np.ones(channels), np.full(channels, latent_limit))
     nonanchor, _ = builder.chain(folded.nonanchor, (signal, latent))
     network = IntegerNetwork(trunk, anchor, nonanchor, medians, hyper_limit, latent_limit, folded.parity)
     return Quantised(network, builder.output_steps, builder.input_steps)
@@ -135,66 +138,87 @@ def with_quantised_weights(folded: FoldedNetwork, quantised: Quantised) -> Folde
 
 
 @dataclass(frozen=True)
-class _Signal:
+class Signal:
     """An input: real step and largest integer magnitude per channel."""
 
     steps: np.ndarray
     limit: np.ndarray
 
 
-class _Builder:
-    """Builds layers one after the other, remembering steps."""
+class LayerBuilder:
+    """Builds layers one after the other, remembering steps.
 
-    def __init__(self, folded: FoldedNetwork, ranges: Ranges) -> None:
-        self.slope, self.ranges = folded.slope, ranges
-        self.final = {folded.anchor[-1].name, folded.nonanchor[-1].name}
+    Args:
+        ranges: of every layer that has an activation.
+        slopes: layer name -> slope of its leaky ReLU, 1 where it is only rounded; None where the layer is a chain's
+            last, whose outputs are parameters in the units that its weights give them.
+    """
+
+    def __init__(self, ranges: Ranges, slopes: Mapping[str, float | None]) -> None:
+        self.slopes, self.ranges = slopes, ranges
         self.output_steps: dict[str, np.ndarray] = {}
         self.input_steps: dict[str, tuple[np.ndarray, ...]] = {}
 
     def chain(
-        self, affines: tuple[Affine, ...], inputs: tuple[_Signal, ...], followers: tuple[Affine, ...] = ()
-    ) -> tuple[tuple[Layer, ...], _Signal]:
+        self, affines: tuple[Affine, ...], inputs: tuple[Signal, ...], followers: tuple[Affine, ...] = ()
+    ) -> tuple[tuple[Layer, ...], Signal]:
         """Layers of a chain and what the last one delivers; `followers` consume that, if it is not final."""
         layers = []
         for position, affine in enumerate(affines):
             receivers = affines[position + 1 : position + 2] or followers
-            for activation, steps in self._activations(affine) if receivers else [(None, np.ones(len(affine.bias)))]:
-                layer, steps = _layer(affine, inputs, steps, activation)
-                output = _Signal(steps, np.full(len(steps), certificate_of(layer).output))
-                if all(self.fits(receiver, output) for receiver in receivers):
-                    break
+            layer, output = self.add(affine, inputs, [(receiver, 0) for receiver in receivers])
             layers.append(layer)
-            self.output_steps[affine.name] = np.resize(steps, len(affine.bias))
-            self.input_steps[affine.name] = tuple(signal.steps for signal in inputs)
             inputs = (output,)
         return tuple(layers), output
 
-    def _peaks(self, affine: Affine) -> tuple[np.ndarray, np.ndarray]:
+    def add(
+        self, affine: Affine, inputs: tuple[Signal, ...], receivers: Sequence[tuple[Affine, int]]
+    ) -> tuple[Layer, Signal]:
+        """One layer, and what it delivers.
+
+        Args:
+            affine: the layer.
+            inputs: one per source.
+            receivers: (layer, number of its source) for each that takes the output.
+        """
+        final = self.slopes[affine.name] is None
+        for activation, steps in [(None, np.ones(len(affine.bias)))] if final else self._activations(affine):
+            layer, steps = _layer(affine, inputs, steps, activation)
+            output = Signal(steps, np.full(len(steps), certificate_of(layer).output))
+            if all(self.fits(receiver, number, output) for receiver, number in receivers):
+                break
+        self.output_steps[affine.name] = np.resize(steps, len(affine.bias))
+        self.input_steps[affine.name] = tuple(signal.steps for signal in inputs)
+        return layer, output
+
+    def _peaks(self, affine: Affine, slope: float) -> tuple[np.ndarray, np.ndarray]:
         """Per channel the largest magnitude after the leaky ReLU, never 0, and the largest negative one before it."""
         high, low = np.maximum(self.ranges.high[affine.name], 0), np.maximum(-self.ranges.low[affine.name], 0)
-        peak = np.maximum(high, self.slope * low)
+        peak = np.maximum(high, slope * low)
         floor = max(float(np.median(peak)) / 64, 1e-6)
         return HEADROOM * np.maximum(peak, floor), HEADROOM * low
 
     def _activations(self, affine: Affine) -> Iterator[tuple[Activation, np.ndarray]]:
         """Activations and output steps per channel, in order of preference."""
-        peak, negative = self._peaks(affine)
-        slope = _integer_slope(self.slope)
+        real = self.slopes[affine.name] or 0.0
+        peak, negative = self._peaks(affine, real)
+        slope = _integer_slope(real)
         for levels in (*LEVELS, PARTED_LEVELS):
             low = int(np.ceil((negative * levels / peak).max()))
             low = min(low, (levels << SLOPE_SHIFT) // slope) if slope else 0
             yield Activation(-low, levels, slope, SLOPE_SHIFT), peak / levels
 
-    def fits(self, receiver: Affine, signal: _Signal) -> bool:
-        """Whether one product of `receiver` can take its first input so.
+    def fits(self, receiver: Affine, number: int, signal: Signal) -> bool:
+        """Whether one product of `receiver` can take its input `number` so.
 
         Its own steps are not known yet, but change its weights by little more than powers of two.
         """
-        columns = np.ones(len(receiver.bias)) if receiver.name in self.final else self._peaks(receiver)[0]
-        return len(_products(0, receiver, signal, np.resize(columns, len(receiver.bias)))) == 1
+        slope = self.slopes[receiver.name]
+        columns = np.ones(len(receiver.bias)) if slope is None else self._peaks(receiver, slope)[0]
+        return len(_products(number, receiver, signal, np.resize(columns, len(receiver.bias)))) == 1
 
 
-def _limit(observed: int) -> int:
+def limit_of(observed: int) -> int:
     """A clip of a latent at least twice what was observed: 2^n - 1."""
     return int((1 << max(2 * observed, 16).bit_length()) - 1)
 
@@ -218,7 +242,7 @@ def _on_lattice(
 
 
 def _layer(
-    affine: Affine, inputs: tuple[_Signal, ...], steps: np.ndarray, activation: Activation | None
+    affine: Affine, inputs: tuple[Signal, ...], steps: np.ndarray, activation: Activation | None
 ) -> tuple[Layer, np.ndarray]:
     """One layer, and its output's step per channel: that asked for, or coarser where a sum of products needs it.
 
@@ -238,7 +262,7 @@ def _layer(
     return Layer(affine.name, tuple(products), bias, fraction, activation, affine.upsample), steps
 
 
-def _all_products(affine: Affine, inputs: tuple[_Signal, ...], columns: np.ndarray) -> tuple[list[Product], np.ndarray]:
+def _all_products(affine: Affine, inputs: tuple[Signal, ...], columns: np.ndarray) -> tuple[list[Product], np.ndarray]:
     """The products of all sources, and per output the largest magnitude of their sum with the bias, in its unit."""
     products = [
         product for number, signal in enumerate(inputs) for product in _products(number, affine, signal, columns)
@@ -249,7 +273,7 @@ def _all_products(affine: Affine, inputs: tuple[_Signal, ...], columns: np.ndarr
     return products, bound
 
 
-def _products(number: int, affine: Affine, signal: _Signal, columns: np.ndarray) -> list[Product]:
+def _products(number: int, affine: Affine, signal: Signal, columns: np.ndarray) -> list[Product]:
     """One product for one source, or as many parts of its fan-in as keep each below the limit."""
     source = affine.sources[number]
     weight, shift = _on_lattice(source, signal.steps, columns, affine.bias)
