@@ -1,12 +1,12 @@
-"""Decode times of the paper's four configurations, untrained, beside the times the paper reports.
+"""The paper's four configurations side by side, untrained: times and sizes, beside the paper's figures.
 
     python -m fastlic.benchmarks.configurations FOLDER PICTURE... --threads 1 2 --json configurations.json
 
 FOLDER keeps the bundles, which take minutes each to export. Weights are random (seeded), except that the encoder's last
 convolution is scaled so that latents have a standard deviation of `DEVIATION`. Networks then do the work of trained
 ones, and the entropy decoder more of it: an untrained model predicts nothing, so no symbol is skipped and no channel is
-empty.
-Source: Fu et al. 2023, Cfg. 1 to 4 at low rates (M = 128). Widths of the parameter networks are this project's.
+empty. Rate and distortion of untrained networks say nothing: the paper's BD-rates stand alone.
+Source: Fu et al. 2023, Table I, Cfg. 1 to 4 at low rates (M = 128). Widths of parameter networks are this project's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -29,23 +31,28 @@ from fastlic.benchmarks.measure import Summary, save
 from fastlic.runtime import pictures
 
 DEVIATION = 1.0
-SYNTHESIS = "synthesis"
+SYNTHESIS, ENCODE = "synthesis", "encode"
+SHOWN = (ENCODE, WHOLE, SYNTHESIS, ENTROPY)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One of the paper's: width N, whether attention and residual blocks are on, seconds of a decode as published."""
+    """One of the paper's: width N, whether attention and residual blocks are on, and what the paper reports.
+
+    `published`: seconds of a decode on a server CPU; `bd_rate`: per cent against VVC, trained.
+    """
 
     N: int
     full: bool
     published: float
+    bd_rate: float
 
 
 CONFIGURATIONS = {
-    "Cfg. 1": Configuration(128, True, 4.45),
-    "Cfg. 2": Configuration(128, False, 3.03),
-    "Cfg. 3": Configuration(96, True, 2.78),
-    "Cfg. 4": Configuration(64, True, 2.45),
+    "Cfg. 1": Configuration(128, True, 4.45, -4.25),
+    "Cfg. 2": Configuration(128, False, 3.03, -1.89),
+    "Cfg. 3": Configuration(96, True, 2.78, -0.19),
+    "Cfg. 4": Configuration(64, True, 2.45, 14.23),
 }
 
 
@@ -102,27 +109,29 @@ def bundle_of(name: str, folder: Path, picture: np.ndarray, console: Console) ->
 def measure(
     bundles: dict[str, Path], images: Sequence[np.ndarray], threads: int, rounds: int
 ) -> dict[str, tuple[dict[str, Summary], float]]:
-    """Decode every picture with every configuration in turn, `rounds` times after one that warms up.
+    """Encode and decode every picture with every configuration in turn, `rounds` times after one that warms up.
 
     Returns:
-        By configuration: seconds by stage, and mean bits per pixel.
+        By configuration: seconds of an encode and of a decode by stage, and mean bits per pixel.
     """
-    decoders = {name: fastlic.Decoder(path, threads=threads) for name, path in bundles.items()}
-    files: dict[str, list[bytes]] = {}
-    for name, path in bundles.items():
-        with fastlic.Encoder(path, threads=threads) as encoder:
-            files[name] = [encoder.encode(image) for image in images]
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in bundles}
-    for turn in range(-1, rounds):
-        for number in range(len(images)):
-            for name, decoder in decoders.items():
-                stages = timed(decoder, files[name][number])
-                if turn >= 0:
-                    samples[name].append(stages)
+    sizes: dict[str, list[int]] = {name: [0] * len(images) for name in bundles}
+    with ExitStack() as stack:
+        encoders = {name: stack.enter_context(fastlic.Encoder(path, threads=threads)) for name, path in bundles.items()}
+        decoders = {name: stack.enter_context(fastlic.Decoder(path, threads=threads)) for name, path in bundles.items()}
+        for turn in range(-1, rounds):
+            for number, image in enumerate(images):
+                for name, encoder in encoders.items():
+                    begun = time.perf_counter()
+                    data = encoder.encode(image)
+                    encoding = time.perf_counter() - begun
+                    stages = timed(decoders[name], data)
+                    sizes[name][number] = len(data)
+                    if turn >= 0:
+                        samples[name].append({ENCODE: encoding, **stages})
     found = {}
     for name, sample in samples.items():
-        decoders[name].close()
-        rates = [8 * len(data) / image[..., 0].size for data, image in zip(files[name], images, strict=True)]
+        rates = [8 * size / image[..., 0].size for size, image in zip(sizes[name], images, strict=True)]
         found[name] = (
             {stage: Summary.of([row[stage] for row in sample]) for stage in sample[0]},
             float(np.mean(rates)),
@@ -147,15 +156,18 @@ def main() -> int:
     rows = []
     for threads in options.threads:
         table = Table(title=f"{threads} threads, seconds, median (quartiles)")
-        for column in ("configuration", "bpp", WHOLE, SYNTHESIS, ENTROPY, "published (server CPU)"):
+        for column in ("configuration", "bpp", "bundle MB", *SHOWN, "paper's decode (server CPU)", "paper's BD-rate"):
             table.add_column(column)
         for name, (stages, bpp) in measure(bundles, images, threads, options.rounds).items():
-            published = CONFIGURATIONS[name].published
-            shown = (stages[stage].text() for stage in (WHOLE, SYNTHESIS, ENTROPY))
-            table.add_row(name, f"{bpp:.2f}", *shown, f"{published:.2f}")
-            rows.append(
-                {"name": name, "threads": threads, "bpp": bpp, "published": published, "stages": stages},
+            paper, size = CONFIGURATIONS[name], bundles[name].stat().st_size
+            shown = (stages[stage].text() for stage in SHOWN)
+            table.add_row(
+                name, f"{bpp:.2f}", f"{size / 1e6:.1f}", *shown, f"{paper.published:.2f}", f"{paper.bd_rate:+.2f} %"
             )
+            rows.append({
+                "name": name, "threads": threads, "bpp": bpp, "bytes": size, "published": paper.published,
+                "published_bd_rate": paper.bd_rate, "stages": stages,
+            })  # fmt: skip
         console.print(table)
     save(options.json, {"rows": rows})
     return 0
