@@ -59,7 +59,7 @@ class Region:
 
 
 @cache
-def open_device(index: int = 0) -> Device:
+def open_device(index: int) -> Device:
     """The device of that number, as CUDA counts them; one object per device and process.
 
     Raises:
@@ -228,24 +228,6 @@ class Buffer(_Owned):
     def _release(self, handle: Any) -> None:
         handle.free()
 
-    def upload(self, source: np.ndarray, stream: Stream) -> None:
-        """Copy a contiguous array to the beginning, ordered on `stream`.
-
-        From pinned memory this returns at once, and `source` must stay unchanged until the stream has come here.
-        """
-        with self.device.current():
-            self.device._cuda.memcpy_htod_async(self.pointer, source, stream._handle)
-
-    def download(self, target: np.ndarray, stream: Stream) -> None:
-        """Copy from the beginning into a contiguous array, ordered on `stream`; it is complete when the stream is."""
-        with self.device.current():
-            self.device._cuda.memcpy_dtoh_async(target, self.pointer, stream._handle)
-
-    def fill(self, byte: int, stream: Stream) -> None:
-        """Set every byte, ordered on `stream`."""
-        with self.device.current():
-            self.device._cuda.memset_d8_async(self.pointer, byte, self.size, stream._handle)
-
 
 class HostBuffer(_Owned):
     """Pinned host memory that the device reaches at `pointer`.
@@ -309,6 +291,24 @@ class Stream(_Owned):
             copy.dst_pitch, copy.dst_height = target.pitch, target.rows
             copy.depth, copy.height, copy.width_in_bytes = extent
             copy(self._handle)
+
+    def upload(self, pointer: int, source: np.ndarray) -> None:
+        """Copy a contiguous array to device memory.
+
+        From pinned memory this returns at once, and `source` must stay unchanged until the stream has come here.
+        """
+        with self.device.current():
+            self.device._cuda.memcpy_htod_async(pointer, source, self._handle)
+
+    def download(self, target: np.ndarray, pointer: int) -> None:
+        """Copy device memory into a contiguous array; in pinned memory it is complete when the stream has come here."""
+        with self.device.current():
+            self.device._cuda.memcpy_dtoh_async(target, pointer, self._handle)
+
+    def fill(self, pointer: int, byte: int, size: int) -> None:
+        """Set `size` bytes of device memory."""
+        with self.device.current():
+            self.device._cuda.memset_d8_async(pointer, byte, size, self._handle)
 
     def capture(self, work: Callable[[], None]) -> Graph:
         """Record what `work()` enqueues here as a graph, instead of running it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastlic.errors import EngineUnavailable
+from fastlic.errors import KernelsUnavailable
 from fastlic.kernels.cuda.launch import KERNELS
 
 FOLDER = Path(__file__).parent
@@ -20,13 +20,13 @@ def load(source: str) -> bytes:
         source: a key of `launch.KERNELS`.
 
     Raises:
-        EngineUnavailable: fastlic was installed without its CUDA kernels; the message says how to install with them.
+        KernelsUnavailable: fastlic was installed without its CUDA kernels; the message says how to install with them.
     """
     path = FOLDER / f"{source}.fatbin"
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise EngineUnavailable(
+        raise KernelsUnavailable(
             f"fastlic was installed without its CUDA kernels: {path} is missing. Install the CUDA toolkit, then "
             "fastlic from its sources with FASTLIC_CUDA_ARCHS=all, or the compute capability of your GPU, such as 90."
         ) from None

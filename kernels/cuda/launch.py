@@ -98,6 +98,12 @@ def deform_conv2d(
     return _deform("f16", 2, 64, 128, batch, height, width, out_channels)
 
 
+def deform_tile(kernel: str) -> tuple[int, int, int]:
+    """(rows, columns, output channels) that a block of a deformable convolution's instance has, as its name says."""
+    rows, columns, channels = kernel.rpartition("_")[2].split("x")
+    return int(rows), int(columns), int(channels)
+
+
 def gdn(pixels: int, channels: int) -> Launch:
     """The instance that normalises `pixels` pixels of `channels` channels.
 
