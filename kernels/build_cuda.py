@@ -20,6 +20,9 @@ from fastlic.errors import EngineUnavailable
 HERE = Path(__file__).parent
 # Compute capabilities with machine code of their own; later devices compile the PTX of the last one.
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+# TensorRT plugins hold PTX, which must not be newer than the device: for sm_75, and for all that copy asynchronously.
+PTX_SOURCES = ("deform_conv2d", "deform_conv2d_f32")
+PTX_ARCHITECTURES = (75, 80)
 # No fast-math: what a division or a comparison with NaN gives is part of what the kernels promise.
 FLAGS = ("-O3", "-std=c++17", "-t", "1", "--Werror", "all-warnings", "-Xptxas", "-v")
 
@@ -103,6 +106,20 @@ def compile_source(
     return parse_report(done.stdout + done.stderr)
 
 
+def compile_ptx(nvcc: str, source: Path, folder: Path, architecture: int) -> Path:
+    """Compile one source into `folder`/<stem>.sm_<architecture>.ptx, which newer devices run too.
+
+    Raises:
+        EngineUnavailable: the source does not compile; the message holds what the compiler said.
+    """
+    target = folder / f"{source.stem}.sm_{architecture}.ptx"
+    command = [nvcc, *FLAGS[:-2], "-I", str(HERE / "include"), f"-arch=compute_{architecture}", "-ptx", str(source)]
+    done = subprocess.run([*command, "-o", str(target)], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise EngineUnavailable(f"{source.name} does not compile with {nvcc}:\n{done.stderr or done.stdout}")
+    return target
+
+
 def parse_report(text: str) -> list[Resources]:
     """The resources in the output of `ptxas -v`, in its order; entries without all figures are left out."""
     found = []
@@ -144,6 +161,9 @@ def build(folder: Path, asked: str) -> list[Resources]:
     """
     architectures, nvcc = architectures_of(asked), find_nvcc()
     folder.mkdir(parents=True, exist_ok=True)
+    for path in sources():
+        for architecture in PTX_ARCHITECTURES if path.stem in PTX_SOURCES else ():
+            compile_ptx(nvcc, path, folder, architecture)
     return [entry for path in sources() for entry in compile_source(nvcc, path, folder, architectures)]
 
 

@@ -1,0 +1,1 @@
+"""fastlic's kernels as TensorRT plugins."""
