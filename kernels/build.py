@@ -13,5 +13,6 @@ SOURCES = sorted(f"kernels/cpu/{path.name}" for path in (_HERE / "cpu").glob("*.
 # A change of these compiles again too.
 HEADERS = sorted(path.relative_to(_HERE.parent).as_posix() for path in _HERE.rglob("*.h"))
 INCLUDE_DIRS = ["kernels/include"]
-# Any machine of the architecture must run a wheel, so no -march. There is no floating point, so no flag about it.
+# Any machine of the architecture must run a wheel, so no -march: sources choose by processor when they run. Integers
+# carry what must be exact, so there is no flag about floating point.
 COMPILE_ARGS = ["/O2", "/W3"] if sys.platform == "win32" else ["-O3", "-Wall", "-Wextra"]

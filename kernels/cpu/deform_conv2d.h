@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace fastlic {
@@ -27,7 +28,7 @@ struct DeformConv2d {
 
 // The arguments laid out for the rows: x with channels innermost, weights in blocks of 64 outputs.
 struct DeformWorkspace {
-    std::vector<float> channels_last;   // [height, width, channels]
+    std::unique_ptr<float[]> channels_last;   // [height, width, channels]
     std::vector<float> packed_weight;   // [ceil(outputs / 64), taps, channels, 64], zero beyond the outputs
 
     // Allocates both and fills the weights; channels_last is filled row by row.

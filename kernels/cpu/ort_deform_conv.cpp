@@ -2,12 +2,10 @@
 #include "deform_conv2d.h"
 #include "ort_operators.h"
 
-#include <mutex>
-
 namespace fastlic::ort {
 namespace {
 
-void compute(Context* context) {
+void compute(const Nothing&, Context* context) {
     const Tensor x = input(context, 0, 4), weight = input(context, 1, 4), offset = input(context, 2, 4);
     const Tensor bias = input(context, 3, 1);
     DeformConv2d work;
@@ -27,24 +25,14 @@ void compute(Context* context) {
         work.offset = offset.data + picture * 2 * work.taps() * work.pixels();
         work.y = y + picture * work.outputs * work.pixels();
         DeformWorkspace space(work);
-        std::exception_ptr failure;
-        std::mutex failing;
         const auto transpose = [&](int64_t row) { transpose_row(work, space, row); };
-        const auto deform = [&](int64_t row) {
-            try {
-                deform_row(work, space, row);
-            } catch (...) {  // no memory for a row's sums
-                const std::lock_guard<std::mutex> lock(failing);
-                failure = std::current_exception();
-            }
-        };
+        const auto deform = [&](int64_t row) { deform_row(work, space, row); };
         for_rows(context, work.height, transpose);
         for_rows(context, work.height, deform);
-        if (failure) std::rethrow_exception(failure);
     }
 }
 
-Status* create(const Info* info) {
+Status* create(const Info* info, Nothing&) {
     int64_t sizes[4] = {0, 0, 0, 0};
     size_t count = 4;
     if (Status* absent = call<Status*>(kGetAttributeInts, info, "kernel_shape", &sizes[0], &count)) {
@@ -61,7 +49,7 @@ Status* create(const Info* info) {
 
 }  // namespace
 
-const Operator deform_conv = make_operator<compute, create>(
+const Operator deform_conv = make_operator<Nothing, compute, create>(
     [](const Operator*) { return "DeformConv"; }, [](const Operator*) -> size_t { return 4; },
     [](const Operator*, size_t index) { return index == 3 ? kOptional : kRequired; });
 

@@ -7,7 +7,7 @@ namespace fastlic::ort {
 namespace {
 
 // x[n, 4c + 2i + j, h, w] -> y[n, c, 2h + i, 2w + j]
-void compute(Context* context) {
+void compute(const Nothing&, Context* context) {
     const Tensor x = input(context, 0, 4);
     if (x.shape[1] % 4) throw Failure{fail(kInvalidArgument, "DepthToSpace: channels are not a multiple of 4")};
     const int64_t channels = x.shape[1] / 4, height = x.shape[2], width = x.shape[3], pixels = height * width;
@@ -29,15 +29,15 @@ void compute(Context* context) {
     for_rows(context, x.shape[0] * channels, shuffle);
 }
 
-Status* create(const Info* info) {
-    if (attribute(info, "blocksize", 0) != 2 || text(info, "mode") != "CRD")
+Status* create(const Info* info, Nothing&) {
+    if (attribute(info, "blocksize", 0) != 2 || text(info, "mode", "DCR") != "CRD")
         return fail(kNotImplemented, "DepthToSpace: only blocks of 2, mode CRD");
     return nullptr;
 }
 
 }  // namespace
 
-const Operator depth_to_space = make_operator<compute, create>(
+const Operator depth_to_space = make_operator<Nothing, compute, create>(
     [](const Operator*) { return "DepthToSpace"; }, [](const Operator*) -> size_t { return 1; },
     [](const Operator*, size_t) { return kRequired; });
 

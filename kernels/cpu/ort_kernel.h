@@ -3,8 +3,10 @@
 
 #include "ort_abi.h"
 
+#include <algorithm>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 
@@ -59,13 +61,27 @@ inline Tensor input(Context* context, size_t index, size_t rank) {
     return tensor;
 }
 
-// Runs f(row) for all rows on the session's threads; f must not throw.
+// Runs f(row) for all rows on the session's threads; the first exception is thrown again when all have ended.
 template <class Function>
 void for_rows(Context* context, int64_t rows, const Function& f) {
+    struct Work {
+        const Function& f;
+        std::mutex failing;
+        std::exception_ptr failure;
+    } work{f, {}, nullptr};
     using Body = void (*)(void*, size_t);
-    const Body body = [](void* data, size_t row) { (*static_cast<const Function*>(data))(static_cast<int64_t>(row)); };
+    const Body body = [](void* data, size_t row) {  // exceptions may not pass ONNX Runtime's code
+        Work& shared = *static_cast<Work*>(data);
+        try {
+            shared.f(static_cast<int64_t>(row));
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(shared.failing);
+            shared.failure = std::current_exception();
+        }
+    };
     check(call<Status*>(kParallelFor, static_cast<const Context*>(context), body, static_cast<size_t>(rows),
-                        static_cast<size_t>(0), const_cast<void*>(static_cast<const void*>(&f))));
+                        static_cast<size_t>(0), static_cast<void*>(&work)));
+    if (work.failure) std::rethrow_exception(work.failure);
 }
 
 // The first output, of this shape.
@@ -85,13 +101,13 @@ inline int64_t attribute(const Info* info, const char* name, int64_t standard) {
     return value;
 }
 
-// A text attribute, or nothing where the node has none.
-inline std::string text(const Info* info, const char* name) {
+// A text attribute, or `standard` where the node has none.
+inline std::string text(const Info* info, const char* name, const char* standard) {
     char value[16] = {};
     size_t size = sizeof value;
     if (Status* absent = call<Status*>(kGetAttributeText, info, name, &value[0], &size)) {
         call<void>(kReleaseStatus, absent);
-        return {};
+        return standard;
     }
     return value;
 }
@@ -109,9 +125,26 @@ inline bool all_are(const Info* info, const char* name, int64_t standard, int64_
     return true;
 }
 
-// An operator whose work is `compute(context)`, which may throw, and whose nodes `create` accepts or refuses. Inputs from
-// `required` on are optional. Nothing is kept between calls.
-template <void (*compute)(Context*), Status* (*create)(const Info*)>
+// A list attribute of `count` entries into `values`, which stay as they are where the node has none. False where the
+// list has another length.
+template <size_t count>
+bool list(const Info* info, const char* name, int64_t (&values)[count]) {
+    int64_t found[8];
+    size_t size = 8;
+    if (Status* absent = call<Status*>(kGetAttributeInts, info, name, &found[0], &size)) {
+        call<void>(kReleaseStatus, absent);
+        return true;
+    }
+    if (size == count) std::copy_n(found, count, values);
+    return size == count;
+}
+
+// What an operator without attributes keeps of a node.
+struct Nothing {};
+
+// An operator whose nodes `create` accepts, keeping a `Kept` of each, or refuses, and whose work is `compute(kept,
+// context)`, which may throw. Kept by all of a node's calls, which may be at once.
+template <class Kept, void (*compute)(const Kept&, Context*), Status* (*create)(const Info*, Kept&)>
 Operator make_operator(const char* (*name)(const Operator*), size_t (*inputs)(const Operator*),
                        int (*presence)(const Operator*, size_t)) {
     Operator made = {};
@@ -124,19 +157,22 @@ Operator make_operator(const char* (*name)(const Operator*), size_t (*inputs)(co
     made.output_type = [](const Operator*, size_t) { return kFloat; };
     made.output_count = [](const Operator*) -> size_t { return 1; };
     made.compute = [](void*, Context*) {};
-    made.destroy = [](void*) {};
+    made.destroy = [](void* kept) { delete static_cast<Kept*>(kept); };
     made.input_presence = presence;
     made.output_presence = [](const Operator*, size_t) { return kRequired; };
     made.input_memory = [](const Operator*, size_t) { return 0; };
     made.variadic_input_minimum = made.variadic_input_alike = [](const Operator*) { return 1; };
     made.variadic_output_minimum = made.variadic_output_alike = [](const Operator*) { return 1; };
     made.create_checked = [](const Operator*, const Api*, const Info* info, void** kernel) -> Status* {
-        *kernel = const_cast<Api*>(api);  // unused, but null would mean failure
-        return create(info);
+        std::unique_ptr<Kept> kept(new (std::nothrow) Kept);
+        if (!kept) return fail(kFail, "cannot allocate memory");
+        if (Status* refused = create(info, *kept)) return refused;
+        *kernel = kept.release();
+        return nullptr;
     };
-    made.compute_checked = [](void*, Context* context) -> Status* {
+    made.compute_checked = [](void* kept, Context* context) -> Status* {
         try {
-            compute(context);
+            compute(*static_cast<const Kept*>(kept), context);
             return nullptr;
         } catch (const Failure& failure) {
             return failure.status;

@@ -20,7 +20,7 @@ extern "C" FASTLIC_EXPORT fastlic::ort::Status* RegisterCustomOps(
         api = base->get_api(kVersion);
         if (!api) return nullptr;  // older than any that fastlic accepts: the built-in operator stays
         if (Status* status = call<Status*>(kCreateCustomOpDomain, "", &domain)) return status;
-        for (const Operator* each : {&deform_conv, &depth_to_space})
+        for (const Operator* each : {&conv, &deform_conv, &depth_to_space})
             if (Status* status = call<Status*>(kCustomOpDomainAdd, domain, each)) return status;
     }
     return call<Status*>(kAddCustomOpDomain, options, domain);

@@ -5,6 +5,7 @@
 
 namespace fastlic::ort {
 
+extern const Operator conv;
 extern const Operator deform_conv;
 extern const Operator depth_to_space;
 

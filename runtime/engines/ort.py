@@ -27,6 +27,8 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 
+_BEYOND_BASIC = ("extended", "all")
+
 _FATAL = 4  # log severity. What is an error is raised; the same text on stderr, and warnings about graphs, are noise.
 
 _CONFIG = {
@@ -54,8 +56,10 @@ class OrtCpuEngine:
     Args:
         threads: of one graph, at least 1.
         optimisation: of graphs at load: "none", "basic", "extended" or "all". Exact graphs give the same bits at each.
-        operators: "fastlic" replaces ONNX Runtime's DeformConv and DepthToSpace by the native module's, faster and
-            without a buffer of nine maps; "onnxruntime" keeps its own; None: "fastlic" where the module was built.
+        operators: "fastlic" replaces ONNX Runtime's Conv, DeformConv and DepthToSpace by the native module's, faster
+            and without a buffer of nine maps; "onnxruntime" keeps its own; None: "fastlic" where the module was built.
+            Graphs that run with ours are optimised to "basic" at most: beyond it, convolutions become operators of
+            ONNX Runtime's own (fused, or in a blocked layout), which ours could not replace.
 
     Raises:
         EngineUnavailable: onnxruntime is not installed, too old, or has no CPU provider; or "fastlic" operators were
@@ -110,6 +114,8 @@ class OrtCpuEngine:
         options = self._options()
         if library is not None:
             options.register_custom_ops_library(library)
+            if self._optimisation in _BEYOND_BASIC:
+                options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
             return self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception:
