@@ -157,6 +157,11 @@ class MixturePass:
     scatter: Launch
 
 
+def has_mixture(families: int, components: int) -> bool:
+    """Whether there are kernels for mixtures of so many families and components of each."""
+    return (families, components) in MIXTURES
+
+
 def mixture_pass(channels: int, height: int, width: int, *, families: int, components: int) -> MixturePass:
     """The launches for a pass whose packed array is (channels, height, width).
 
@@ -179,8 +184,13 @@ def mixture_pass(channels: int, height: int, width: int, *, families: int, compo
         Launch(f"mixture_classify_{instance}", grid, PASS_THREADS),
         Launch("scan_counts", (1, 1, 1), 1024),
         Launch(f"mixture_rows_{instance}", grid, PASS_THREADS),
-        Launch("scatter_symbols", grid, PASS_THREADS),
+        scatter_symbols(size),
     )
+
+
+def scatter_symbols(size: int) -> Launch:
+    """The launch that places a pass of `size` elements in its latent."""
+    return Launch("scatter_symbols", (-(-size // PASS_THREADS), 1, 1), PASS_THREADS)
 
 
 def context_gather(channels: int, height: int, width: int) -> Launch:

@@ -1,0 +1,85 @@
+"""One file on its way to a picture, on a device; the counterpart of `fastlic.runtime.decoding`.
+
+Knows the order of work for one file: tiles, the check of their symbols while the device goes on, and the result on the
+host or on the device.
+Rule: docs/format.md, sections 1 to 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastlic.errors import DeviceOutOfMemory
+from fastlic.kernels.cuda.arrays import DeviceArray
+from fastlic.runtime.decoding import Decoding, active_channels, check_symbols
+from fastlic.runtime.device.student import DeviceStudent
+from fastlic.runtime.device.workspace import Workspace
+from fastlic.runtime.entropy.reader import Backend, open_reader
+
+Result = TypeVar("Result")
+
+
+class DeviceDecoding(Decoding):
+    """One whole picture, parsed; the symbols and then the pixels are made on the device.
+
+    Args:
+        device_student: the student that wrote the file, on the device.
+        arguments: as for `Decoding`; there is no region.
+    """
+
+    def __init__(self, *arguments: Any, device_student: DeviceStudent, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._device_student = device_student
+        self._space: Workspace | None = None
+
+    def read_symbols(self, backend: Backend, threads: int) -> None:
+        """Decode all tiles and begin the synthesis; see `Decoding.read_symbols`.
+
+        Raises:
+            DeviceOutOfMemory: this picture does not fit, even without what was kept for others.
+            DeviceFailure: the device reports an error.
+        """
+        try:
+            self._read(backend, threads)
+        except DeviceOutOfMemory:
+            if not self._device_student.drop_idle():
+                raise
+            self._read(backend, threads)
+
+    def synthesise(self, out: np.ndarray | None = None) -> np.ndarray:
+        """Fetch the picture; see `Decoding.synthesise`."""
+        picture = np.empty(self.shape, np.uint8) if out is None else out
+        self._finish(lambda space: space.download(picture, self._timings))
+        return picture
+
+    def synthesise_on_device(self) -> DeviceArray:
+        """The picture as a device array that belongs to the caller, uint8 (height, width, 3), complete."""
+        return self._finish(lambda space: space.copied_image())
+
+    def _read(self, backend: Backend, threads: int) -> None:
+        """Tiles in turn. The symbols of the last one are checked while the device synthesises."""
+        student = self._device_student
+        space = student.take_workspace(self.grid, rows=backend == "native")
+        with student.guarding(space):
+            for number, box, tile in self._tiles:
+                reader = open_reader(tile.streams, backend=backend, threads=threads)
+                active = active_channels(self._student, tile)
+                where = f"tile[{number}]"
+                decoded = space.decode_tile(box, reader, active, self._given, where, self._deadline, self._timings)
+                if number == self._tiles[-1][0]:
+                    space.enqueue_synthesis(self._timings)
+                reader.finish()
+                check_symbols(self._student, number, tile, decoded.host_symbols())
+        self._space = space
+
+    def _finish(self, get: Callable[[Workspace], Result]) -> Result:
+        """Take the result out of the workspace, which is then free for the next picture."""
+        space, self._space = self._space, None
+        assert space is not None, "read_symbols comes first"
+        with self._device_student.guarding(space):
+            result = get(space)
+        self._device_student.give_workspace(space)
+        return result
