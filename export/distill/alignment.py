@@ -61,6 +61,6 @@ class Alignment(nn.Module):
         for stage in STAGES:
             aim = teacher[stage].detach().float()
             # Stages differ in scale by orders of magnitude: relative to its power, each counts the same.
-            error = functional.mse_loss(self.maps[stage.replace(".", "_")](student[stage]).float(), aim)
+            error = functional.mse_loss(self.maps[stage.replace(".", "_")](student[stage].float()), aim)
             distances.append(error / aim.square().mean().clamp_min(1e-12))
         return torch.stack(distances).mean()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastlic.export.distill.configuration import Loss, Teacher
+from fastlic.export.distill.latents import latent_distance
 from fastlic.export.students.fu2023 import Coded
 
 
@@ -79,9 +80,8 @@ def imitation(student: Coded, teacher: Coded, weights: Teacher) -> Tensor:
                 getattr(student, name).float(), getattr(teacher, name).detach().float()
             )
     if weights.latent:
-        difference = (student.y.float() - teacher.y.detach().float()).square().mean((0, 2, 3))
-        channel = channel_emphasis(teacher) if weights.emphasis else torch.ones_like(difference)
-        total = total + weights.latent * (difference * channel).mean()
+        channel = channel_emphasis(teacher) if weights.emphasis else None
+        total = total + weights.latent * latent_distance(student.y, teacher.y, channel)
     return total
 
 

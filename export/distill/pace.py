@@ -11,17 +11,17 @@ from fastlic.export.distill.configuration import Optimiser
 
 
 def learning_rate(iteration: int, settings: Optimiser) -> float:
-    """A linear warm-up, then half a cosine down to the final rate.
+    """A linear warm-up, then half a cosine or a straight line down to the final rate.
 
     Args:
         iteration: from 0.
-        settings: `iterations`, `warm_up` and both rates.
+        settings: `iterations`, `warm_up`, `decay` and both rates.
 
     Returns:
         The rate of this iteration.
     """
     if iteration < settings.warm_up:
         return settings.learning_rate * (iteration + 1) / settings.warm_up
-    progress = (iteration - settings.warm_up) / max(1, settings.iterations - settings.warm_up)
-    span = settings.learning_rate - settings.final_learning_rate
-    return settings.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    progress = min(1.0, (iteration - settings.warm_up) / max(1, settings.iterations - settings.warm_up))
+    left = 1 - progress if settings.decay == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    return settings.final_learning_rate + (settings.learning_rate - settings.final_learning_rate) * left
