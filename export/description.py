@@ -74,7 +74,8 @@ def manifest_of(
 
 def without_encoder(manifest: Manifest, members: Mapping[str, bytes]) -> tuple[Manifest, dict[str, bytes]]:
     """The same bundle for decoders only: no analysis steps, and no graphs that only they run. The fingerprint stays."""
-    dropped = {step.graph for step in manifest.analysis}
+    decoding = {step.graph for step in manifest.schedule if isinstance(step, Run)}
+    dropped = {step.graph for step in manifest.analysis} - decoding
     kept = {name: graph for name, graph in manifest.graphs.items() if name not in dropped}
     files = {manifest.graphs[name].file for name in dropped}
     return (

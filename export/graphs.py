@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,24 +88,24 @@ def transform_graphs(model: Fu2023) -> dict[str, bytes]:
     small, rows, columns = 4, Dim("rows", min=1, max=MAX_EDGE), Dim("columns", min=1, max=MAX_EDGE)
     latent = {1: 4 * rows, 2: 4 * columns}
     return {
-        "analysis": _emit(
+        "analysis": emit(
             Analysis(model),
-            torch.zeros(2 * 64, 3 * 64, 3, dtype=torch.uint8),
-            {0: 64 * rows, 1: 64 * columns},
+            [torch.zeros(2 * 64, 3 * 64, 3, dtype=torch.uint8)],
+            [{0: 64 * rows, 1: 64 * columns}],
             ["image"],
             {"y_float": (channels, "h", "w"), "y": (channels, "h", "w")},
         ),
-        "hyper_analysis": _emit(
+        "hyper_analysis": emit(
             HyperAnalysis(model),
-            torch.zeros(channels, 2 * small, 3 * small),
-            latent,
+            [torch.zeros(channels, 2 * small, 3 * small)],
+            [latent],
             ["y_float"],
             {"z": (model.configuration.hyper_channels, "rows", "columns")},
         ),
-        "synthesis": _emit(
+        "synthesis": emit(
             Synthesis(model),
-            torch.zeros(channels, 2 * small, 3 * small, dtype=torch.int16),
-            latent,
+            [torch.zeros(channels, 2 * small, 3 * small, dtype=torch.int16)],
+            [latent],
             ["y"],
             {"image": ("height", "width", 3)},
         ),
@@ -114,34 +115,50 @@ def transform_graphs(model: Fu2023) -> dict[str, bytes]:
 def rounded_to_half(model: Fu2023) -> Fu2023:
     """A copy whose transforms have weights that half precision holds exactly; the entropy networks are untouched."""
     rounded = copy.deepcopy(model)
-    with torch.no_grad():
-        for network in (rounded.g_a, rounded.g_s, rounded.h_a):
-            for parameter in network.parameters():
-                if parameter.numel() >= MIN_HALF_SIZE:
-                    parameter.copy_(parameter.half().float())
+    round_to_half(rounded.g_a, rounded.g_s, rounded.h_a)
     return rounded
+
+
+@torch.no_grad()
+def round_to_half(*networks: nn.Module) -> None:
+    """Round, in place, the weights of transforms to what half precision holds exactly; they are then stored in it."""
+    for network in networks:
+        for parameter in network.parameters():
+            if parameter.numel() >= MIN_HALF_SIZE:
+                parameter.copy_(parameter.half().float())
 
 
 def _symbols(values: Tensor) -> Tensor:
     return values.round().clamp(-MAX_VALUE, MAX_VALUE).to(torch.int16)
 
 
-def _emit(
+def emit(
     module: nn.Module,
-    example: Tensor,
-    dynamic: Mapping[int, Any],
-    inputs: list[str],
-    outputs: Mapping[str, tuple[int | str, ...]],
+    examples: Sequence[Tensor],
+    dynamic: Sequence[Mapping[int, Any]],
+    inputs: Sequence[str],
+    outputs: Mapping[str, Sequence[int | str]],
 ) -> bytes:
-    """Export one module with varying height and width; ports get the names and shapes given."""
+    """Export one module with varying height and width.
+
+    Args:
+        module: takes one tensor per input and returns one per output.
+        examples: an input each, to trace with.
+        dynamic: per input, axis -> its `torch.export.Dim`.
+        inputs: names of the input ports.
+        outputs: names of the output ports -> shape, names in it standing for sizes that vary.
+
+    Returns:
+        The serialised model; equal arguments give equal bytes.
+    """
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             module.eval(),
-            (example,),
+            tuple(examples),
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=(dict(dynamic),),
-            input_names=inputs,
+            dynamic_shapes=_as_arguments(module, tuple(dict(axes) for axes in dynamic)),
+            input_names=list(inputs),
             output_names=list(outputs),
             custom_translation_table=onnx_translations(),
             optimize=True,
@@ -158,7 +175,13 @@ def _emit(
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _set_shape(port: onnx.ValueInfoProto, shape: tuple[int | str, ...]) -> None:
+def _as_arguments(module: nn.Module, dynamic: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Per argument of `forward`; the tracer sees `*inputs` as one that is a tuple."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    return (dynamic,) if kinds == [inspect.Parameter.VAR_POSITIONAL] else dynamic
+
+
+def _set_shape(port: onnx.ValueInfoProto, shape: Sequence[int | str]) -> None:
     """Name the sizes that vary, instead of the exporter's symbols."""
     kind = port.type.tensor_type.elem_type
     port.CopyFrom(helper.make_tensor_value_info(port.name, kind, list(shape)))

@@ -8,7 +8,7 @@ Rule: docs/exactness.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -70,9 +70,9 @@ def exact_graphs(
             hyper, context = (_load(bundle, engine, graph) for graph in ("hyper", "context"))
             for (z, y), (anchors, nonanchors) in zip(latents, wanted, strict=True):
                 found, shared = hyper([z])
-                _require_equal(f"hyper, {label}, {y.shape}", found, anchors)
-                _require_equal(f"context, {label}, {y.shape}", context([shared, y])[0], nonanchors)
-            _worst_signs(engine, network, label)
+                require_equal(f"hyper, {label}, {y.shape}", found, anchors)
+                require_equal(f"context, {label}, {y.shape}", context([shared, y])[0], nonanchors)
+            worst_signs(engine, network.layers(), label)
         finally:
             engine.close()
         report.exact.append(label)
@@ -101,8 +101,14 @@ def transforms(bundle: Bundle, model: Fu2023, pictures: Sequence[np.ndarray], re
             engine.close()
 
 
-def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report) -> list[bytes]:
+def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report, *, other: str = "torch") -> list[bytes]:
     """Encode and decode through the runtime, pictures of any size.
+
+    Args:
+        packed: the bundle.
+        pictures: uint8 (H, W, 3).
+        report: receives sizes.
+        other: engine of a second decoder, whose pixels may differ by one level.
 
     Returns:
         The files.
@@ -112,18 +118,18 @@ def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report) ->
     """
     files = []
     with Encoder(packed, engine="ort-cpu") as encoder, Decoder(packed, engine="ort-cpu") as decoder:
-        other = Decoder(packed, engine="torch", entropy="constriction")
+        second = Decoder(packed, engine=other, entropy="constriction")
         for picture in pictures:
             data = encoder.encode(picture)
             decoded = decoder.decode(data)
             if decoded.shape != picture.shape:
                 raise VerificationFailed(f"round trip: {picture.shape} came back as {decoded.shape}.")
-            distance = np.abs(decoded.astype(np.int16) - other.decode(data)).max()
+            distance = np.abs(decoded.astype(np.int16) - second.decode(data)).max()
             if distance > 1:
-                raise VerificationFailed(f"round trip: ort-cpu and torch differ by {distance} levels; 1 is allowed.")
+                raise VerificationFailed(f"round trip: ort-cpu and {other} differ by {distance} levels; 1 is allowed.")
             files.append(data)
             report.round_trips.append(f"{picture.shape[1]}x{picture.shape[0]}: {len(data)} bytes")
-        other.close()
+        second.close()
     return files
 
 
@@ -135,7 +141,7 @@ def _compare_transforms(
         y_float, y = graphs["analysis"]([picture])
         single, exact = model.g_a(x)[0], double.g_a(x.double())[0]
         require_near("analysis", torch.from_numpy(y_float), single, exact, report)
-        _require_equal("analysis, rounding", y, np.round(y_float).astype(np.int16))
+        require_equal("analysis, rounding", y, np.round(y_float).astype(np.int16))
 
         (z,) = graphs["hyper_analysis"]([y_float])
         seen = torch.from_numpy(y_float)[None]
@@ -167,16 +173,21 @@ def require_near(
     known["error"], known["allowed"] = max(known["error"], error), max(known["allowed"], allowed)
 
 
-def _require_equal(what: str, found: np.ndarray, wanted: np.ndarray) -> None:
+def require_equal(what: str, found: np.ndarray, wanted: np.ndarray) -> None:
+    """Raise `VerificationFailed` unless two arrays are equal in shape and every number."""
     differing = int((found != wanted).sum()) if found.shape == wanted.shape else -1
     if differing:
         detail = f"shape {found.shape} instead of {wanted.shape}" if differing < 0 else f"{differing} numbers differ"
         raise VerificationFailed(f"{what}: {detail}; exact graphs must be equal.")
 
 
-def _worst_signs(engine: Engine, network: IntegerNetwork, label: str) -> None:
-    """Every product on the inputs that bring its outputs to their bounds."""
-    for layer in network.layers():
+def worst_signs(engine: Engine, layers: Iterable[Layer], label: str) -> None:
+    """Every product of the layers on the inputs that bring its outputs to their bounds.
+
+    Raises:
+        VerificationFailed: one number differs from int64 arithmetic.
+    """
+    for layer in layers:
         for number, product in enumerate(layer.products):
             alone = isolated(layer, number)
             chosen = np.linspace(0, len(layer.bias) - 1, min(WORST_OUTPUTS, len(layer.bias))).astype(int)
@@ -184,7 +195,7 @@ def _worst_signs(engine: Engine, network: IntegerNetwork, label: str) -> None:
             rows = np.concatenate((rows, -rows))
             (found,) = engine.load(layer_graph(alone), layer.name, exact=True)([rows.astype(np.float32)])
             wanted = alone.finish((rows @ alone.products[0].weight + alone.bias)[None])[0]
-            _require_equal(f"{layer.name}, worst signs of product {number}, {label}", found, wanted)
+            require_equal(f"{layer.name}, worst signs of product {number}, {label}", found, wanted)
 
 
 def isolated(layer: Layer, number: int) -> Layer:
