@@ -22,6 +22,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 FOLDERS = ("runtime", "kernels", "export", "benchmarks")
+GOLDEN = "tests/conformance/golden"  # installed too: `fastlic verify --conformance` decodes them on the user's machine
 REQUIRE_NATIVE = os.environ.get("FASTLIC_REQUIRE_NATIVE") == "1"
 
 # Everything here is imported by fastlic.runtime or fastlic.kernels; torch and onnx never are.
@@ -45,7 +46,7 @@ EXTRAS = {
 
 def package_dirs() -> dict[str, str]:
     """Import package -> folder, subpackages included."""
-    found = {"fastlic": "fastlic"}
+    found = {"fastlic": "fastlic", "fastlic.golden": GOLDEN}
     for folder in FOLDERS:
         found[f"fastlic.{folder}"] = folder
         found |= {f"fastlic.{folder}.{name}": f"{folder}/{name.replace('.', '/')}" for name in find_packages(folder)}
@@ -127,6 +128,11 @@ setup(
     package_data={
         "fastlic": ["py.typed"],
         "fastlic.export.distill": ["configs/*.toml"],
+        "fastlic.golden": ["*.json", "*.lic", "*.licb", "*.png"],
+        # What kernels/c_api/build.py compiles.
+        "fastlic.kernels": [f"cpu/{name}.*" for name in ("packed_rows", "parallel", "pass", "reader", "tables")]
+        + [f"include/fastlic/{name}.h" for name in ("c_api", "mixture", "range_decoder")],
+        "fastlic.kernels.c_api": ["*.cpp", "*.h"],
         "fastlic.runtime": ["students/*.licb", "students/*.md"],
     },
     include_package_data=False,

@@ -80,11 +80,19 @@ def check_bundle(source: str, engine: str | None, *, threads: int | None = None)
     except FastlicError as error:
         yield Finding("bundle", str(error))
         return
+    for name, reader in ways(engine):
+        yield check_vectors(source, name, reader, threads=threads)
+
+
+def ways(engine: str | None) -> list[tuple[str, str]]:
+    """(engine, reader) for all that can be tried here.
+
+    Args:
+        engine: its name; None takes all that can run here.
+    """
     chosen = [engine] if engine else [name for name, reason in engines.report() if reason is None]
     readers = ["native", "constriction"] if native.available() else ["constriction"]
-    for name in chosen:
-        for reader in readers:
-            yield check_vectors(source, name, reader, threads=threads)
+    return [(name, reader) for name in chosen for reader in readers]
 
 
 def check_file(source: str, bundle: str | None, engine: str, *, threads: int | None = None) -> Finding:

@@ -175,6 +175,28 @@ def test_verify_damaged_file_exits_with_3(cli: Cli, bundle: Path, tmp_path: Path
     assert cli("verify", lic, "-m", bundle) == 3
 
 
+def test_verify_conformance_decodes_the_golden_files_of_the_package(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("verify", "--conformance", "--engine", "ort-cpu", "--threads", 1) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "golden files  tiny-tiles.lic, ort-cpu, constriction reader: ok" in lines
+    assert lines[-1] == "this machine decodes exactly"
+
+
+def test_verify_conformance_of_an_engine_that_cannot_run_exits_with_3(
+    cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("verify", "--conformance", "--engine", "none") == 3
+
+    assert capsys.readouterr().out.splitlines()[-1] == "this machine does NOT decode exactly"
+
+
+def test_verify_without_paths_or_conformance_is_used_wrongly(cli: Cli) -> None:
+    assert cli("verify") == 2
+
+
 def test_export_without_its_extra_says_how_to_install_it(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
