@@ -12,12 +12,14 @@ PICTURE ?= tests/data/kodim23.png
 CHECKPOINT ?=
 CALIBRATION ?=
 TESTS ?= tests
+# PREFIX       where `make c-library` installs
+PREFIX ?= build/c
 
 BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/*/*.h kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint student sanitize format golden gpu-check clean
+.PHONY: demo test lint student sanitize format c-library golden gpu-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -46,8 +48,11 @@ format: $(VENV)/dev-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-golden: $(VENV)/dev-ready ## write the golden files anew: only when coded output changes on purpose, see golden.py
-	cd tests && $(BIN)/python -m conformance.golden
+c-library: $(VENV)/runtime-ready ## compile the C library and lay it out in PREFIX; docs/c-api.md
+	$(BIN)/python -m fastlic.kernels.c_api build $(PREFIX)
+
+golden: $(VENV)/dev-ready ## add the golden files of students that have none yet; those that are there never change
+	cd tests && $(BIN)/python -m conformance.golden_files
 
 gpu-check: $(VENV)/dev-ready ## tests that need a GPU; without one they are skipped with the reason
 	$(BIN)/python -m pytest -q -rs tests/gpu
