@@ -80,6 +80,18 @@ class RateUnavailable(FastlicError):
     """The student does not have the rate asked for."""
 
 
+class CoderClosed(FastlicError):
+    """A decoder or encoder is used after its `close`."""
+
+
+class TimedOut(FastlicError):
+    """Work was stopped because its time was up."""
+
+
+class Cancelled(FastlicError):
+    """Work was stopped because the caller asked for that."""
+
+
 class PictureError(FastlicError):
     """A picture cannot be read or is of a kind that would lose something silently."""
 

@@ -41,6 +41,10 @@ class Bundle:
         source: path of a bundle, or its bytes.
         limits: `max_bundle_bytes` bounds what the members may inflate to.
 
+    Attributes:
+        source: as given.
+        origin: what messages call it.
+
     Raises:
         BundleError: not a zip, an unsafe or unlisted entry, a manifest that breaks its rules.
         LimitExceeded: larger than the limits allow.
@@ -48,6 +52,7 @@ class Bundle:
 
     def __init__(self, source: str | os.PathLike[str] | bytes, limits: Limits | None = None) -> None:
         limits = limits or Limits()
+        self.source = source
         self.origin = "bytes" if isinstance(source, bytes) else os.fspath(source)
         self._stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else self._open(Path(source))
         try:

@@ -6,85 +6,39 @@ Rule: docs/format.md, sections 1 to 3.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
-from fastlic.errors import FingerprintMismatch, PictureError, SymbolMismatch
+from fastlic.errors import CoderClosed, FastlicError, FingerprintMismatch, PictureError
 from fastlic.kernels import native
 from fastlic.runtime import bitstream, engines
 from fastlic.runtime import bundle as bundles
-from fastlic.runtime.bundle import Bundle
-from fastlic.runtime.engines import Engine, EngineInfo
+from fastlic.runtime.coder import BundleSource, Coder
+from fastlic.runtime.deadline import Deadline
+from fastlic.runtime.decoding import Data, Decoding, Region
+from fastlic.runtime.engines import Engine
 from fastlic.runtime.entropy.passes import Pass
-from fastlic.runtime.entropy.reader import Backend, open_reader
+from fastlic.runtime.entropy.reader import Backend
 from fastlic.runtime.entropy.writer import StreamWriter
 from fastlic.runtime.limits import Limits
-from fastlic.runtime.manifest import IMAGE, RATE, Code
-from fastlic.runtime.pin import check_pin
-from fastlic.runtime.schedule import Timings, check_tensor, code_tile, run_in_windows, stage, symbol_crc
+from fastlic.runtime.lookahead import begun_ahead
+from fastlic.runtime.manifest import RATE, Code
+from fastlic.runtime.schedule import Timings, code_tile, stage, symbol_crc
 from fastlic.runtime.student import Student
 from fastlic.runtime.symbols import Symbols
 from fastlic.runtime.tiles import Box, TileGrid
 
-BundleSource = str | os.PathLike[str] | bytes | Bundle
+OnError = Literal["raise", "return"]
+Result = np.ndarray | FastlicError | MemoryError
+"""A picture, or what kept it from being decoded."""
 
 
-class _Coder:
-    """What decoder and encoder share: an engine and the students loaded into it."""
-
-    def __init__(
-        self,
-        bundle: BundleSource | None = None,
-        *,
-        engine: str | Engine = "auto",
-        threads: int | None = None,
-        limits: Limits | None = None,
-        ignore_pin: bool = False,
-    ) -> None:
-        self.limits = limits or Limits()
-        self._ignore_pin = ignore_pin
-        self._engine = engines.create(engine, threads=threads) if isinstance(engine, str) else engine
-        self._lock = threading.Lock()
-        self._students: dict[bytes, Student] = {}
-        self._named = None if bundle is None else self._load(bundle)
-
-    @property
-    def engine_info(self) -> EngineInfo:
-        """Which engine runs the graphs, its version, device and threads."""
-        return self._engine.info()
-
-    def close(self) -> None:
-        """Release the engine's graphs and the bundles. The object cannot be used afterwards."""
-        self._engine.close()
-        for student in self._students.values():
-            student.bundle.close()
-        self._students.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _load(self, source: BundleSource) -> Student:
-        bundle = source if isinstance(source, Bundle) else Bundle(source, self.limits)
-        if not self._ignore_pin:
-            check_pin(bundle.manifest, self._engine)
-        with self._lock:
-            if bundle.fingerprint not in self._students:
-                self._students[bundle.fingerprint] = Student(bundle, self._engine)
-            return self._students[bundle.fingerprint]
-
-
-class Decoder(_Coder):
+class Decoder(Coder):
     """Decodes `.lic` files. One decoder may be used by several threads at once.
 
     Args:
@@ -93,7 +47,7 @@ class Decoder(_Coder):
         threads: of the engine and the entropy decoder; None: one per core.
         limits: bounds on what a file may ask for.
         entropy: "native" or "constriction"; "auto" takes the native reader, and warns where it was not built.
-        ignore_pin: use a bundle that is pinned to another engine all the same; its files may then be refused as damaged.
+        ignore_pin: use a bundle that is pinned to another engine all the same; its files may be refused as damaged.
 
     Raises:
         EngineUnavailable: the engine or reader asked for cannot run here.
@@ -111,27 +65,36 @@ class Decoder(_Coder):
         entropy: str = "auto",
         ignore_pin: bool = False,
     ) -> None:
-        super().__init__(bundle, engine=engine, threads=threads, limits=limits, ignore_pin=ignore_pin)
         self._entropy = _reader_backend(entropy)
-        self._threads = threads or os.cpu_count() or 1
+        super().__init__(bundle, engine=engine, threads=threads, limits=limits, ignore_pin=ignore_pin)
+        self._made_with["entropy"] = entropy
+        self._threads = threads or engines.usable_cores()
 
     def decode(
         self,
-        data: bytes | bytearray | memoryview,
+        data: Data,
         out: np.ndarray | None = None,
         *,
         timings: Timings | None = None,
+        region: Region | None = None,
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
     ) -> np.ndarray:
-        """Decode one picture.
+        """Decode one picture, or a region of it.
 
         Args:
             data: a complete `.lic` file.
-            out: (height, width, 3) uint8 to write into, of any strides; None allocates.
+            out: uint8 of the result's shape to write into, of any strides; None allocates.
             timings: seconds per stage are added here.
+            region: (left, top, right, bottom) in pixels, right and bottom excluded. Only the tiles and the synthesis
+                that it needs are computed; other tiles are not checked. None: the whole picture.
+            timeout: seconds; looked at between steps, so that one step more may pass.
+            cancel: looked at likewise; another thread sets it to stop.
 
         Returns:
             (height, width, 3) uint8, sRGB as the encoder got it, padding removed.
-            Symbols are equal on all engines; pixels may differ by one level.
+            Symbols are equal on all engines; pixels may differ by one level, as may those of a region from the same
+            pixels of the whole.
 
         Raises:
             TruncatedStream: data ends before its length fields say.
@@ -141,36 +104,52 @@ class Decoder(_Coder):
             SymbolMismatch: latent checksum differs; no picture is returned.
             LimitExceeded: more than `limits` allow.
             BundleError: a graph of the bundle does not do what its manifest says.
-            ValueError: `out` does not fit the picture.
+            TimedOut, Cancelled: stopped before a step; `out` may hold a part of the picture.
+            CoderClosed: the decoder was closed.
+            MemoryError: there is not enough memory; the decoder stays usable.
+            ValueError: `out` or `region` does not fit the picture.
         """
-        header = bitstream.probe(data)
-        shape = (header.height, header.width, 3)
-        if out is not None and (out.shape != shape or out.dtype != np.uint8):
-            raise ValueError(f"out must be uint8 {shape}, not {out.dtype} {out.shape}")
-        student = self._student(header)
-        latents, grid = self.decode_latents(data, timings=timings)
-        picture = np.empty(shape, np.uint8) if out is None else out
-        tensors = {**latents, **student.given(header.rate), IMAGE: picture}
-        for step in student.picture_steps:
-            run_in_windows(
-                student.manifest, step, grid.padded, tensors, student.graphs, timings, {IMAGE: Box(0, 0, *shape[1::-1])}
-            )
-        return picture
+        deadline = Deadline(timeout, cancel)
+        with self._in_use():
+            decoding = self._open(data, region=region, deadline=deadline, timings=timings)
+            if out is not None and (out.shape != decoding.shape or out.dtype != np.uint8):
+                raise ValueError(f"out must be uint8 {decoding.shape}, not {out.dtype} {out.shape}")
+            decoding.read_symbols(self._entropy, self._threads)
+            return decoding.synthesise(out)
 
-    def decode_batch(self, files: Iterable[bytes | bytearray | memoryview]) -> list[np.ndarray]:
-        """Decode several files, one after the other; the first error is raised.
+    def decode_batch(self, files: Iterable[Data], *, on_error: OnError = "raise") -> list[Result]:
+        """Decode several files; the list of what `decode_stream` yields.
 
-        Returns:
-            One array per file, as `decode` returns it.
+        Args:
+            files: complete `.lic` files.
+            on_error: "raise" the first error, or "return" it in the place of its picture and go on.
         """
-        return [self.decode(data) for data in files]
+        return list(self.decode_stream(files, on_error=on_error))
 
-    def decode_latents(
-        self,
-        data: bytes | bytearray | memoryview,
-        *,
-        timings: Timings | None = None,
-    ) -> tuple[dict[str, np.ndarray], TileGrid]:
+    def decode_stream(self, files: Iterable[Data], *, on_error: OnError = "raise", ahead: int = 1) -> Iterator[Result]:
+        """Decode files one after the other, reading symbols of the next while the present picture is synthesised.
+
+        Args:
+            files: complete `.lic` files; taken in the caller's thread, `ahead` files before their picture is yielded.
+            on_error: "raise" an error in the place of its picture, after which there are no more; or "return" it
+                there and go on. Only what concerns the file is returned: `FastlicError` and `MemoryError`.
+            ahead: files whose symbols may be read before they are needed; bounds the memory. 0: no file is taken
+                before its picture is asked for.
+
+        Yields:
+            One picture per file, in order, as `decode` returns it.
+
+        Raises:
+            As `decode`; what `files` raises, after the pictures before it.
+            ValueError: another `on_error`, or a negative `ahead`.
+        """
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"on_error must be raise or return, not {on_error!r}")
+        if ahead < 0:
+            raise ValueError(f"ahead must be 0 or more, not {ahead}")
+        return self._stream(begun_ahead(files, self._symbols, ahead), on_error)
+
+    def decode_latents(self, data: Data, *, timings: Timings | None = None) -> tuple[dict[str, np.ndarray], TileGrid]:
         """Decode the symbols alone: everything in the file, checked against its checksums, and no picture.
 
         Returns:
@@ -179,81 +158,58 @@ class Decoder(_Coder):
         Raises:
             As `decode`.
         """
+        with self._in_use():
+            decoding = self._open(data, timings=timings)
+            decoding.read_symbols(self._entropy, self._threads)
+            return decoding.latents, decoding.grid
+
+    def _open(
+        self,
+        data: Data,
+        *,
+        region: Region | None = None,
+        deadline: Deadline | None = None,
+        timings: Timings | None = None,
+    ) -> Decoding:
+        """The file, parsed and ready to be decoded. The only place that chooses how."""
         with stage(timings, "parse"):
             header = bitstream.probe(data)
-            student = self._student(header)
-            given = student.given(header.rate)
-            grid = header.grid(student.manifest.multiple)
-            padded = grid.padded
-            self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
-            tile_pixels = min(grid.tile_width, padded.width) * min(grid.tile_height, padded.height)
-            self.limits.check("max_tile_pixels", tile_pixels, "a tile's pixels")
-            bitstream.read_metadata(data, header, self.limits)
-            tiles = bitstream.read_tiles(data, header, grid, student.mapped, self.limits)
-        whole: dict[str, np.ndarray] = {}
-        for number, (box, tile) in enumerate(zip(grid, tiles, strict=True)):
-            tensors = self._decode_tile(student, number, box, tile, given, timings)
-            for name, stride in student.synthesis_strides.items():
-                if name not in whole:
-                    area = padded.scaled(stride)
-                    whole[name] = np.empty((*tensors[name].shape[:-2], area.height, area.width), tensors[name].dtype)
-                part = box.scaled(stride)
-                expected = (*whole[name].shape[:-2], part.height, part.width)
-                check_tensor(name, tensors[name], whole[name].dtype, expected)
-                rows, columns = part.slices
-                whole[name][..., rows, columns] = tensors[name]
-        return whole, grid
-
-    def _decode_tile(
-        self,
-        student: Student,
-        number: int,
-        box: Box,
-        tile: bitstream.TileData,
-        given: Mapping[str, np.ndarray],
-        timings: Timings | None,
-    ) -> dict[str, np.ndarray]:
-        active = {
-            name: np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little")[: student.mapped[name]].astype(bool)
-            for name, bits in tile.channel_maps.items()
-        }
-        reader = open_reader(tile.streams, backend=self._entropy, threads=self._threads)
-
-        def read(step: Code, pass_: Pass, _: Mapping[str, np.ndarray]) -> np.ndarray:
-            return reader.code(pass_)
-
-        tensors = code_tile(
-            student.manifest,
-            student.tile_steps,
-            box,
-            student.graphs,
-            student.distributions,
-            active,
-            read,
-            timings,
-            given,
-        )
-        reader.finish()
-        if symbol_crc(student.manifest.coded, tensors) != tile.symbol_crc:
-            raise SymbolMismatch(
-                f"tile[{number}]: the decoded latents do not have the checksum in the file. The file is damaged, or "
-                "this machine does not compute the entropy networks exactly: run `fastlic verify`."
+            student = self._student(lambda: bundles.for_file(header, self.limits), header.fingerprint)
+        if student.bundle.fingerprint != header.fingerprint:
+            raise FingerprintMismatch(
+                f"the file was written with a bundle of fingerprint {header.fingerprint.hex()}, not with "
+                f"{student.manifest.name} ({student.bundle.fingerprint.hex()}). Name the right bundle."
             )
-        return tensors
+        return Decoding(data, header, student, limits=self.limits, region=region, deadline=deadline, timings=timings)
 
-    def _student(self, header: bitstream.Header) -> Student:
-        if self._named is not None:
-            if self._named.bundle.fingerprint != header.fingerprint:
-                raise FingerprintMismatch(
-                    f"the file was written with a bundle of fingerprint {header.fingerprint.hex()}, not with "
-                    f"{self._named.manifest.name} ({self._named.bundle.fingerprint.hex()}). Name the right bundle."
-                )
-            return self._named
-        known = self._students.get(header.fingerprint)
-        return known or self._load(bundles.for_file(header, self.limits))
+    def _symbols(self, data: Data) -> Decoding:
+        """The first half of a decode."""
+        with self._in_use():
+            decoding = self._open(data)
+            decoding.read_symbols(self._entropy, self._threads)
+            return decoding
+
+    def _pixels(self, decoding: Decoding) -> np.ndarray:
+        """The second half."""
+        with self._in_use():
+            return decoding.synthesise()
+
+    def _stream(self, begun: Generator[Callable[[], Decoding], None, None], on_error: OnError) -> Iterator[Result]:
+        with contextlib.closing(begun):
+            for wait in begun:
+                result: Result
+                try:
+                    result = self._pixels(wait())
+                except CoderClosed:
+                    raise
+                except (FastlicError, MemoryError) as error:
+                    if on_error == "raise":
+                        raise
+                    result = error
+                yield result
 
 
-class Encoder(_Coder):
+class Encoder(Coder):
     """Encodes pictures. One encoder may be used by several threads at once.
 
     Args:
@@ -293,28 +249,28 @@ class Encoder(_Coder):
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise PictureError(f"image must be uint8 (height, width, 3), not {image.dtype} {image.shape}.")
-        student = self._named or self._load(bundles.default(self.limits))
-        self._named = student
-        if not student.manifest.analysis:
-            raise PictureError(f"{student.manifest.name}: this bundle was published without an encoder.")
-        chosen = student.rate(rate)
-        height, width = image.shape[:2]
-        grid = TileGrid.choose(width, height, student.manifest.multiple)
-        padded = grid.padded
-        self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
-        extended = np.pad(image, ((0, padded.height - height), (0, padded.width - width), (0, 0)), mode="edge")
-        tensors = student.analyse(padded, extended, timings, chosen)
-        tiles = [self._encode_tile(student, box, tensors, stream_count, timings) for box in grid]
-        return bitstream.write(
-            width=width,
-            height=height,
-            grid=grid,
-            fingerprint=student.bundle.fingerprint,
-            student=student.manifest.name,
-            metadata=metadata or {},
-            tiles=tiles,
-            rate=chosen,
-        )
+        with self._in_use():
+            student = self._student(lambda: bundles.default(self.limits))
+            if not student.manifest.analysis:
+                raise PictureError(f"{student.manifest.name}: this bundle was published without an encoder.")
+            chosen = student.rate(rate)
+            height, width = image.shape[:2]
+            grid = TileGrid.choose(width, height, student.manifest.multiple)
+            padded = grid.padded
+            self.limits.check("max_pixels", padded.width * padded.height, "the picture's pixels")
+            extended = np.pad(image, ((0, padded.height - height), (0, padded.width - width), (0, 0)), mode="edge")
+            tensors = student.analyse(padded, extended, timings, chosen)
+            tiles = [self._encode_tile(student, box, tensors, stream_count, timings) for box in grid]
+            return bitstream.write(
+                width=width,
+                height=height,
+                grid=grid,
+                fingerprint=student.bundle.fingerprint,
+                student=student.manifest.name,
+                metadata=metadata or {},
+                tiles=tiles,
+                rate=chosen,
+            )
 
     @staticmethod
     def _encode_tile(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines import Engine, Graph
 from fastlic.runtime.manifest import IMAGE, RATE, Code, Run
 from fastlic.runtime.schedule import Timings, run, run_in_windows
-from fastlic.runtime.tiles import Box
+from fastlic.runtime.tiles import Box, fed
 
 
 class Student:
@@ -85,6 +86,26 @@ class Student:
         if not (1 <= rate <= rates if rates else rate == 0):
             raise CorruptedStream(f"header: rate {rate}, but {self.manifest.name} has {rates or 'one, numbered 0'}.")
         return {RATE: np.array([rate], np.int32)} if rates else {}
+
+    def areas(self, region: Box, padded: Box) -> dict[str, Box]:
+        """What the picture steps need of each tensor to make a region of the picture.
+
+        Args:
+            region: in pixels.
+            padded: the padded picture.
+
+        Returns:
+            Tensor -> a part of the padded picture, in pixels: the region itself for the image; for others with edges
+            that are multiples of the padding multiple, wider by the halos of the steps that follow.
+        """
+        multiple = self.manifest.multiple
+        areas = {IMAGE: region}
+        for step in reversed(self.picture_steps):
+            wanted = reduce(Box.joined, (areas.get(name, region) for name in step.outputs)).aligned(multiple)
+            areas = dict.fromkeys(step.outputs, wanted) | areas
+            needed = fed(wanted, padded, multiple, self.manifest.graphs[step.graph].halo)
+            areas |= {name: needed.joined(areas.get(name, needed)) for name in step.inputs}
+        return areas
 
     def analyse(self, padded: Box, image: np.ndarray, timings: Timings | None, rate: int = 0) -> dict[str, np.ndarray]:
         """Run the picture-scope analysis steps on a padded picture."""
