@@ -1,50 +1,27 @@
 """`ort-cpu`: ONNX Runtime on the CPU, the default engine.
 
-Knows ONNX Runtime's options and what they cost; knows nothing of what the graphs compute.
-The measurements behind the settings stand in docs/performance.md, "ONNX Runtime settings".
+Knows which operators are ours and how graphs are run; knows nothing of what they compute.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastlic.errors import BundleError, EngineUnavailable
+from fastlic.errors import BundleError
 from fastlic.kernels import native
 from fastlic.runtime.engines import EngineInfo, Graph
-
-MINIMUM_VERSION = (1, 31)
-"""The first ONNX Runtime whose CPU provider has DeformConv."""
-
-_LEVELS = {
-    "none": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "all": "ORT_ENABLE_ALL",
-}
+from fastlic.runtime.engines.ort_sessions import (
+    LEVELS,
+    import_onnxruntime,
+    is_out_of_memory,
+    message_of,
+    session_options,
+)
 
 _BEYOND_BASIC = ("extended", "all")
-
-_FATAL = 4  # log severity. What is an error is raised; the same text on stderr, and warnings about graphs, are noise.
-
-_CONFIG = {
-    # Weights lie in the bundle, under its hashes. A graph that names a file outside finds none: /dev/null is no folder.
-    "session.model_external_initializers_file_folder_path": os.devnull,
-    # Each session has its own pool. With spinning, the idle pools of the other graphs take the cores from the one
-    # that runs, and from the entropy decoder. One pool shared by all graphs can only be had for the whole process, and
-    # then no session of the application may have its own.
-    "session.intra_op.allow_spinning": "0",
-    "session.inter_op.allow_spinning": "0",
-    # Off is the default of all of these, and is part of the contract: they let a kernel round differently.
-    "mlas.enable_gemm_fastmath_arm64_bfloat16": "0",
-    "mlas.use_lut_gemm": "0",
-    "optimization.enable_gelu_approximation": "0",
-    "session.set_denormal_as_zero": "0",
-}
 
 
 class OrtCpuEngine:
@@ -70,9 +47,9 @@ class OrtCpuEngine:
     name = "ort-cpu"
 
     def __init__(self, threads: int, optimisation: str = "all", operators: str | None = None) -> None:
-        if optimisation not in _LEVELS:
-            raise ValueError(f"optimisation must be one of {', '.join(_LEVELS)}, not {optimisation!r}")
-        self._ort = _import_onnxruntime()
+        if optimisation not in LEVELS:
+            raise ValueError(f"optimisation must be one of {', '.join(LEVELS)}, not {optimisation!r}")
+        self._ort = import_onnxruntime()
         self._threads = threads
         self._optimisation = optimisation
         self._library = _operator_library(operators)
@@ -84,7 +61,7 @@ class OrtCpuEngine:
             session = self._session(model, None if exact else self._library)
         except Exception as error:  # the binding raises a dozen classes that share no base
             raise BundleError(
-                f"graph {name}: ONNX Runtime {self._ort.__version__} cannot load it: {_text(error)} "
+                f"graph {name}: ONNX Runtime {self._ort.__version__} cannot load it: {message_of(error)} "
                 "The bundle is damaged or needs a newer onnxruntime."
             ) from error
         graph = _OrtGraph(session, name)
@@ -125,21 +102,7 @@ class OrtCpuEngine:
             return self._session(model, None)
 
     def _options(self) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = getattr(self._ort.GraphOptimizationLevel, _LEVELS[self._optimisation])
-        options.log_severity_level = _FATAL
-        # The arena keeps pages from one picture to the next: without it, or with shrinkage after each run, a synthesis
-        # takes a quarter more processor time to fault them in again.
-        options.enable_cpu_mem_arena = True
-        # A memory pattern is kept for every shape ever met, which grows without bound where pictures have many sizes,
-        # and saves no time.
-        options.enable_mem_pattern = False
-        for key, value in _CONFIG.items():
-            options.add_session_config_entry(key, value)
-        return options
+        return session_options(self._ort, self._threads, self._optimisation)
 
 
 class _OrtGraph:
@@ -163,10 +126,10 @@ class _OrtGraph:
             return session.run(None, dict(zip(self._inputs, inputs, strict=True)))
         except Exception as error:
             shapes = ", ".join(f"{array.dtype} {array.shape}" for array in inputs)
-            if "allocate memory" in str(error) or "bad_alloc" in str(error):
+            if is_out_of_memory(error):
                 raise MemoryError(f"graph {self._name}: not enough memory for {shapes}") from error
             raise BundleError(
-                f"graph {self._name}: fails on {shapes}: {_text(error)} The bundle is damaged; export it again."
+                f"graph {self._name}: fails on {shapes}: {message_of(error)} The bundle is damaged; export it again."
             ) from error
 
 
@@ -177,29 +140,3 @@ def _operator_library(asked: str | None) -> str | None:
     if asked == "onnxruntime" or (asked is None and not native.available()):
         return None
     return str(native.module().__file__)
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        ort = importlib.import_module("onnxruntime")
-        version = tuple(int(part) for part in ort.__version__.split(".")[:2])
-        providers = ort.get_available_providers()
-    except ImportError as error:
-        raise EngineUnavailable(
-            f"onnxruntime cannot be imported: {error}. Install it: pip install 'onnxruntime>=1.31'."
-        ) from error
-    if version < MINIMUM_VERSION:
-        raise EngineUnavailable(
-            f"onnxruntime {ort.__version__} has no DeformConv on the CPU. Update it: pip install 'onnxruntime>=1.31'."
-        )
-    if "CPUExecutionProvider" not in providers:
-        raise EngineUnavailable(
-            f"this onnxruntime has no CPU provider, only {', '.join(providers)}. Install the usual one."
-        )
-    return ort
-
-
-def _text(error: Exception) -> str:
-    """ONNX Runtime's message without its prefix and line breaks, as a sentence."""
-    text = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
-    return text if text.endswith(".") else text + "."
