@@ -54,7 +54,7 @@ def to_plugin(graph: ir.Graph, *, ahead: bool) -> None:
     Raises:
         EngineUnavailable: a form of the operator that the kernel does not do.
     """
-    for node in [node for node in graph if node.op_type == "DeformConv"]:
+    for number, node in enumerate([node for node in graph if node.op_type == "DeformConv"]):
         found = _operator(node)
         outputs, channels = found.weight.shape[:2]
         if found.size != 3 or channels % 8 or outputs % 8 or outputs > 256:
@@ -71,6 +71,7 @@ def to_plugin(graph: ir.Graph, *, ahead: bool) -> None:
             plugin.NAME,
             [found.x, found.offset, mask, weight, bias],
             domain=plugin.NAMESPACE,
+            name=f"{plugin.NODE_PREFIX}{number}",
             plugin_namespace=plugin.NAMESPACE,
             plugin_version=plugin.VERSION,
             masked=int(found.mask is not None),
@@ -158,13 +159,13 @@ def _grid(add: Editor, found: _Operator, name: str) -> ir.Value:
     tap = np.stack([column, row], axis=-1) - (size // 2) + 0.5  # (x, y) from the pixel's edge
     position = add.op("Add", [offset, constant(tap, "taps")])
     zero, one = constant(0, "zero", np.int64), constant(1, "one", np.int64)
-    lengths = {axis: add.op("Shape", [found.offset], start=axis, end=axis + 1) for axis in (2, 3)}
-    for axis, unit, shape in ((2, [0, 1], [-1, 1, 1, 1]), (3, [1, 0], [-1, 1, 1])):
-        length = add.op("Squeeze", [lengths[axis]])
+    shape = add.op("Shape", [found.offset])
+    for axis, unit, alone in ((2, [0, 1], [-1, 1, 1, 1]), (3, [1, 0], [-1, 1, 1])):
+        length = add.op("Gather", [shape, constant(axis, f"axis{axis}", np.int64)])
         index = add.cast(add.op("Range", [zero, length, one]), FLOAT)
-        index = add.op("Reshape", [index, constant(shape, f"axis{axis}", np.int64)])
+        index = add.op("Reshape", [index, constant(alone, f"alone{axis}", np.int64)])
         position = add.op("Add", [position, add.op("Mul", [index, constant(unit, f"unit{axis}")])])
-    extent = add.cast(add.op("Concat", [lengths[3], lengths[2]], axis=0), FLOAT)
+    extent = add.cast(add.op("Gather", [shape, constant([3, 2], "extent", np.int64)]), FLOAT)
     scaled = add.op("Mul", [position, add.op("Div", [constant(2, "two"), extent])])
     centred = add.op("Sub", [scaled, constant(1, "centre")])
     return add.op("Reshape", [centred, constant([0, 0, -1, 2], "grid", np.int64)])

@@ -56,9 +56,11 @@ class Editor:
     def __init__(self, graph: ir.Graph, before: ir.Node | None = None) -> None:
         self._graph, self._before = graph, before
 
-    def op(self, kind: str, inputs: Iterable[ir.Value], *, domain: str = "", **attributes: Any) -> ir.Value:
+    def op(
+        self, kind: str, inputs: Iterable[ir.Value], *, domain: str = "", name: str | None = None, **attributes: Any
+    ) -> ir.Value:
         """Add a node of one output."""
-        node = ir.node(kind, list(inputs), attributes, domain=domain)
+        node = ir.node(kind, list(inputs), attributes, domain=domain, name=name)
         if self._before is None:
             self._graph.append(node)
         else:
@@ -71,7 +73,7 @@ class Editor:
         while unique in self._graph.initializers:
             number += 1
             unique = f"{name}.{number}"
-        value = ir.val(unique, const_value=ir.tensor(np.ascontiguousarray(values), name=unique))
+        value = ir.val(unique, const_value=ir.tensor(np.asarray(values, order="C"), name=unique))
         self._graph.register_initializer(value)
         return value
 

@@ -11,19 +11,28 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from fastlic.errors import EngineUnavailable
 from fastlic.export.forms.editing import BYTE, FLOAT, Editor, replace
 
 _SHORT = ir.DataType.INT16
 
 
 def to_tensorrt(graph: ir.Graph) -> None:
-    """Rewrite `graph` in place."""
-    ports = {value: value.dtype for value in graph.outputs}
-    positions = [ports[value] for value in graph.outputs]
+    """Rewrite `graph` in place.
+
+    Raises:
+        EngineUnavailable: a port of bytes looks like one that this makes of int16.
+    """
+    for value in (*graph.inputs, *graph.outputs):
+        if value.dtype == BYTE and value.shape is not None and value.shape[-1] == 2:
+            raise EngineUnavailable(
+                f"port {value.name} is uint8 with a last axis of 2: it would be taken for int16."
+            )
+    kinds = [value.dtype for value in graph.outputs]
     for node in list(graph):
         if node.op_type == "Cast" and node.attributes["to"].as_int() in (_SHORT, BYTE):
             _keep_floating(graph, node)
-    for position, kind in enumerate(positions):
+    for position, kind in enumerate(kinds):
         if kind in (_SHORT, BYTE):
             _output(graph, position, pairs=kind == _SHORT)
     for position, value in enumerate(list(graph.inputs)):

@@ -16,6 +16,8 @@ import numpy as np
 from fastlic.kernels.cuda import launch
 
 NAMESPACE, NAME, VERSION = "fastlic", "deform_conv2d", "1"
+NODE_PREFIX = "fastlic_deform_conv2d_"
+"""Of the names of its nodes; a number follows."""
 INPUTS = ("x", "offset", "mask", "weight", "bias")
 WHOLE, SMALL = 1, 2
 """Tactics: tiles of 8x8 pixels with all channels, or of 2x8 pixels with slices of 64 channels, for small maps."""

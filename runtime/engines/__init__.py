@@ -82,9 +82,13 @@ class Engine(Protocol):
 # Engine -> its class. Modules are imported when an engine is asked for: absence is no error before that.
 _CLASSES = {
     "ort-cpu": "fastlic.runtime.engines.ort:OrtCpuEngine",
+    "ort-cuda": "fastlic.runtime.engines.ort_cuda:OrtCudaEngine",
+    "tensorrt": "fastlic.runtime.engines.tensorrt.engine:TensorRTEngine",
+    "tensorrt-rtx": "fastlic.runtime.engines.tensorrt.engine:TensorRTRTXEngine",
     "torch": "fastlic.runtime.engines.torch:TorchEngine",
 }
-# What "auto" tries, fastest first. `torch` is an oracle for development and is only ever used by name.
+# What "auto" tries, fastest first. `torch` is an oracle for development and is only ever used by name; so are, for now,
+# the engines of GPUs: no measurement says yet that they work (docs/kernels.md).
 _AUTO = ("ort-cpu",)
 
 

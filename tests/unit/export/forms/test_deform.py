@@ -93,7 +93,7 @@ def test_plugin_node_has_everything_that_tensorrt_asks_for_as_attributes(form: A
     (node,) = onnx.load_from_string(make(deformed(slope=0.25), Form(deform=form))).graph.node
 
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    assert (node.op_type, node.domain) == ("deform_conv2d", "fastlic")
+    assert (node.op_type, node.domain, node.name) == ("deform_conv2d", "fastlic", "fastlic_deform_conv2d_0")
     assert attributes == {
         "plugin_namespace": b"fastlic",
         "plugin_version": b"1",

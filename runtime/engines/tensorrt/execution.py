@@ -1,0 +1,132 @@
+"""Run an engine: from bytes to something that enqueues work on a stream.
+
+Knows the library's runtime; knows nothing of caches or of how engines come about. An engine is only ever deserialised
+after its file has been checked, by `store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastlic.errors import BundleError, DeviceFailure, DeviceOutOfMemory
+from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
+from fastlic.kernels.cuda.driver import Device, Stream
+from fastlic.runtime.engines.tensorrt.library import Library
+
+_PAIR = 2
+"""Last axis of a port of bytes that stands for int16; see `forms.Form`."""
+
+
+class LoadedEngine:
+    """A deserialised engine of fixed shapes. Bindings may be made by several threads; each runs in one at a time.
+
+    Args:
+        library: that built it.
+        device: to run on.
+        name: of the graph, for messages.
+        content: the serialised engine.
+        finished: what the device compiled of it earlier, for TensorRT for RTX.
+        keep_finished: takes that, when the device has compiled it anew.
+
+    Attributes:
+        engine: the library's own.
+
+    Raises:
+        BundleError: the library does not accept it.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        device: Device,
+        name: str,
+        content: bytes,
+        finished: bytes = b"",
+        keep_finished: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._library, self._device, self._name, self._keep = library, device, name, keep_finished
+        self._finished = finished
+        with device.current():
+            self._runtime = library.trt.Runtime(library.logger)
+            self.engine = self._runtime.deserialize_cuda_engine(content)
+        if self.engine is None:
+            raise BundleError(f"graph {name}: {library.title} does not accept its engine: {library.complaints()}")
+        names = [self.engine.get_tensor_name(number) for number in range(self.engine.num_io_tensors)]
+        mode = library.trt.TensorIOMode.INPUT
+        self.inputs = [port for port in names if self.engine.get_tensor_mode(port) == mode]
+        self.outputs = [port for port in names if port not in self.inputs]
+
+    def output_specs(self) -> list[ArraySpec]:
+        """Type and shape of each output, as the bundle's graph has them."""
+        return [self._spec(port) for port in self.outputs]
+
+    def context(self) -> Any:
+        """A new execution context, which has device memory of its own.
+
+        Raises:
+            DeviceOutOfMemory: there is not enough.
+        """
+        with self._device.current():
+            context = self._make_context()
+        if context is None:
+            raise DeviceOutOfMemory(f"graph {self._name}: {self._library.complaints()}")
+        return context
+
+    def bind(self, inputs: Sequence[DeviceArray], outputs: Sequence[DeviceArray], stream: Stream) -> BoundContext:
+        """A context whose addresses are settled; see `DeviceGraph.bind`."""
+        context = self.context()
+        for port, array in zip((*self.inputs, *self.outputs), (*inputs, *outputs), strict=True):
+            if not context.set_tensor_address(port, array.pointer):
+                raise BundleError(f"graph {self._name}: port {port}: {self._library.complaints()}")
+        return BoundContext(self._library, self._device, self._name, context, stream)
+
+    def _make_context(self) -> Any:
+        if not self._library.finishes_on_the_device:
+            return self.engine.create_execution_context()
+        # The device compiles the engine's kernels when a context is made; what it has made is kept for the next time.
+        config = self.engine.create_runtime_config()
+        compiled = config.create_runtime_cache()
+        if self._finished:
+            compiled.deserialize(self._finished)
+        config.set_runtime_cache(compiled)
+        context = self.engine.create_execution_context(config)
+        made = bytes(compiled.serialize())
+        if made != self._finished and self._keep is not None:
+            self._keep(made)
+            self._finished = made
+        return context
+
+    def _spec(self, port: str) -> ArraySpec:
+        shape = tuple(self.engine.get_tensor_shape(port))
+        kind = np.dtype(self._library.trt.nptype(self.engine.get_tensor_dtype(port)))
+        if kind == np.uint8 and shape[-1] == _PAIR:
+            return ArraySpec(np.dtype(np.int16), shape[:-1])
+        return ArraySpec(kind, shape)
+
+
+class BoundContext:
+    """An execution context with its addresses and its stream settled; see `BoundGraph`."""
+
+    capturable = True
+
+    def __init__(self, library: Library, device: Device, name: str, context: Any, stream: Stream) -> None:
+        self._library, self._device, self._name, self._context, self._stream = library, device, name, context, stream
+
+    def enqueue(self) -> None:
+        """See `BoundGraph`."""
+        with self._device.current():
+            if not self._context.execute_async_v3(self._stream.handle):
+                raise DeviceFailure(f"graph {self._name}: {self._library.title}: {self._library.complaints()}")
+
+    def close(self) -> None:
+        """See `BoundGraph`."""
+        with self._device.current():
+            self._context = None
+
+
+def form_shape(spec: ArraySpec) -> tuple[int, ...]:
+    """The shape of a port in the form for TensorRT."""
+    return (*spec.shape, _PAIR) if spec.dtype == np.int16 else spec.shape
