@@ -10,11 +10,11 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from fastlic.errors import CoderClosed, FastlicError, FingerprintMismatch, PictureError
+from fastlic.errors import CoderClosed, EngineUnavailable, FastlicError, FingerprintMismatch, PictureError
 from fastlic.kernels import native
 from fastlic.runtime import bitstream, engines
 from fastlic.runtime import bundle as bundles
@@ -22,6 +22,7 @@ from fastlic.runtime.coder import BundleSource, Coder
 from fastlic.runtime.deadline import Deadline
 from fastlic.runtime.decoding import Data, Decoding, Region
 from fastlic.runtime.engines import Engine
+from fastlic.runtime.engines.device import DeviceEngine
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.reader import Backend
 from fastlic.runtime.entropy.writer import StreamWriter
@@ -32,6 +33,10 @@ from fastlic.runtime.schedule import Timings, code_tile, stage, symbol_crc
 from fastlic.runtime.student import Student
 from fastlic.runtime.symbols import Symbols
 from fastlic.runtime.tiles import Box, TileGrid
+
+if TYPE_CHECKING:
+    from fastlic.kernels.cuda.arrays import DeviceArray
+    from fastlic.runtime.device.decoding import DeviceDecoding
 
 OnError = Literal["raise", "return"]
 Result = np.ndarray | FastlicError | MemoryError
@@ -44,6 +49,7 @@ class Decoder(Coder):
     Args:
         bundle: the student to decode with, as a path, bytes or `Bundle`. None: the shipped student that wrote the file.
         engine: "auto" (the fastest that works) or an engine's name; see `fastlic doctor`.
+        device: for engines that run on a GPU: its number, or "cuda", "cuda:1"; None: the engine's own choice.
         threads: of the engine and the entropy decoder; None: one per core.
         limits: bounds on what a file may ask for.
         entropy: "native" or "constriction"; "auto" takes the native reader, and warns where it was not built.
@@ -60,13 +66,14 @@ class Decoder(Coder):
         bundle: BundleSource | None = None,
         *,
         engine: str | Engine = "auto",
+        device: int | str | None = None,
         threads: int | None = None,
         limits: Limits | None = None,
         entropy: str = "auto",
         ignore_pin: bool = False,
     ) -> None:
         self._entropy = _reader_backend(entropy)
-        super().__init__(bundle, engine=engine, threads=threads, limits=limits, ignore_pin=ignore_pin)
+        super().__init__(bundle, engine=engine, device=device, threads=threads, limits=limits, ignore_pin=ignore_pin)
         self._made_with["entropy"] = entropy
         self._threads = threads or engines.usable_cores()
 
@@ -117,6 +124,33 @@ class Decoder(Coder):
             decoding.read_symbols(self._entropy, self._threads)
             return decoding.synthesise(out)
 
+    def decode_on_device(
+        self,
+        data: Data,
+        *,
+        timings: Timings | None = None,
+        timeout: float | None = None,
+        cancel: threading.Event | None = None,
+    ) -> DeviceArray:
+        """Decode one picture, and leave it on the engine's device; arguments and errors as for `decode`.
+
+        Returns:
+            uint8 (height, width, 3), complete, the caller's own. Other libraries take it without a copy, by DLPack
+            (`torch.from_dlpack`) or the CUDA array interface (`cupy.asarray`).
+
+        Raises:
+            EngineUnavailable: the engine's tensors live on the host.
+        """
+        with self._in_use():
+            if not isinstance(self._present_engine(), DeviceEngine):
+                raise EngineUnavailable(
+                    f"the engine {self.engine_info.name} has no device to leave a picture on: name one that runs on a "
+                    "GPU, such as ort-cuda or tensorrt."
+                )
+            decoding = self._open(data, deadline=Deadline(timeout, cancel), timings=timings)
+            decoding.read_symbols(self._entropy, self._threads)
+            return cast("DeviceDecoding", decoding).synthesise_on_device()
+
     def decode_batch(self, files: Iterable[Data], *, on_error: OnError = "raise") -> list[Result]:
         """Decode several files; the list of what `decode_stream` yields.
 
@@ -159,7 +193,7 @@ class Decoder(Coder):
             As `decode`.
         """
         with self._in_use():
-            decoding = self._open(data, timings=timings)
+            decoding = self._open(data, timings=timings, on_host=True)
             decoding.read_symbols(self._entropy, self._threads)
             return decoding.latents, decoding.grid
 
@@ -170,8 +204,12 @@ class Decoder(Coder):
         region: Region | None = None,
         deadline: Deadline | None = None,
         timings: Timings | None = None,
+        on_host: bool = False,
     ) -> Decoding:
-        """The file, parsed and ready to be decoded. The only place that chooses how."""
+        """The file, parsed and ready to be decoded. The only place that chooses how.
+
+        A region, or a caller who wants latents on the host, runs graph by graph, whatever the engine.
+        """
         with stage(timings, "parse"):
             header = bitstream.probe(data)
             student = self._student(lambda: bundles.for_file(header, self.limits), header.fingerprint)
@@ -180,7 +218,12 @@ class Decoder(Coder):
                 f"the file was written with a bundle of fingerprint {header.fingerprint.hex()}, not with "
                 f"{student.manifest.name} ({student.bundle.fingerprint.hex()}). Name the right bundle."
             )
-        return Decoding(data, header, student, limits=self.limits, region=region, deadline=deadline, timings=timings)
+        settings: Any = {"limits": self.limits, "region": region, "deadline": deadline, "timings": timings}
+        if region is None and not on_host and isinstance(self._present_engine(), DeviceEngine):
+            from fastlic.runtime.device.decoding import DeviceDecoding
+
+            return DeviceDecoding(data, header, student, **settings)
+        return Decoding(data, header, student, **settings)
 
     def _symbols(self, data: Data) -> Decoding:
         """The first half of a decode."""

@@ -32,16 +32,22 @@ class Coder:
     Args:
         bundle: the student to use, as a path, bytes or `Bundle`; None leaves the choice to `_student`.
         engine: "auto", an engine's name or an engine.
+        device: for engines that run on a GPU: its number, or "cuda", "cuda:1"; None: the engine's own choice.
         threads: of the engine; None: one per usable core.
         limits: bounds on what a file may ask for.
         ignore_pin: use a bundle that is pinned to another engine all the same.
     """
+
+    _engine: Engine | None
+    _students: dict[bytes, Student]  # by fingerprint
+    _named: Student | None
 
     def __init__(
         self,
         bundle: BundleSource | None = None,
         *,
         engine: str | Engine = "auto",
+        device: int | str | None = None,
         threads: int | None = None,
         limits: Limits | None = None,
         ignore_pin: bool = False,
@@ -53,12 +59,13 @@ class Coder:
         self._made_with: dict[str, Any] = {
             "bundle": source,
             "engine": engine,
+            "device": device,
             "threads": threads,
             "limits": limits,
             "ignore_pin": ignore_pin,
         }
         self._begin()
-        self._engine: Engine | None = self._new_engine()
+        self._engine = self._new_engine()
         if bundle is not None:
             self._named = self._load(bundle)
         _living.add(self)
@@ -78,10 +85,10 @@ class Coder:
             self._state.wait_for(lambda: not self._running)
             engine, self._engine = self._engine, None
             students, self._students, self._named = list(self._students.values()), {}, None
+        for student in students:
+            student.close()
         if engine is not None:
             engine.close()
-        for student in students:
-            student.bundle.close()
 
     def __enter__(self) -> Self:
         return self
@@ -152,12 +159,11 @@ class Coder:
         self._loading = threading.Lock()
         self._running = 0
         self._closed = False
-        self._students: dict[bytes, Student] = {}
-        self._named: Student | None = None
+        self._students, self._named = {}, None
 
     def _new_engine(self) -> Engine:
-        engine = self._made_with["engine"]
-        return engines.create(engine, threads=self._made_with["threads"]) if isinstance(engine, str) else engine
+        engine, device, threads = (self._made_with[name] for name in ("engine", "device", "threads"))
+        return engines.create(engine, threads, device) if isinstance(engine, str) else engine
 
     def _present_engine(self) -> Engine:
         with self._state:

@@ -8,16 +8,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fastlic.errors import CorruptedStream, RateUnavailable
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines import Engine, Graph
+from fastlic.runtime.engines.device import DeviceEngine
 from fastlic.runtime.manifest import IMAGE, RATE, Code, Run
 from fastlic.runtime.schedule import Timings, run, run_in_windows
 from fastlic.runtime.tiles import Box, fed
+
+if TYPE_CHECKING:
+    from fastlic.runtime.device.student import DeviceStudent
 
 
 class Student:
@@ -33,6 +37,9 @@ class Student:
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
+        self._engine = engine
+        self._on_device: DeviceStudent | None = None
+        self._lock = threading.Lock()
         self.graphs: Mapping[str, Graph] = LoadedGraphs(bundle, engine)
         self.distributions = {name: bundle.distribution(name) for name in bundle.manifest.distributions}
         steps = self.manifest.schedule
@@ -59,6 +66,29 @@ class Student:
             for step in steps
             for name, port in zip(getattr(step, side), getattr(self.manifest.graphs[step.graph], side), strict=True)
         }
+
+    def on_device(self) -> DeviceStudent | None:
+        """The student on its engine's device, or None with an engine whose tensors live on the host.
+
+        Raises:
+            KernelsUnavailable: fastlic was installed without kernels for the device.
+        """
+        if not isinstance(self._engine, DeviceEngine):
+            return None
+        from fastlic.runtime.device.student import DeviceStudent
+
+        with self._lock:
+            if self._on_device is None:
+                self._on_device = DeviceStudent(self, self._engine)
+            return self._on_device
+
+    def close(self) -> None:
+        """Release what is on a device, and the bundle. The engine is the caller's."""
+        with self._lock:
+            on_device, self._on_device = self._on_device, None
+        if on_device is not None:
+            on_device.close()
+        self.bundle.close()
 
     def rate(self, asked: int | None) -> int:
         """The number of a rate as the header carries it: `asked`, or the middle one; 0 with a student of one rate.

@@ -58,14 +58,28 @@ class Region:
     rows: int
 
 
-@cache
 def open_device(index: int) -> Device:
     """The device of that number, as CUDA counts them; one object per device and process.
 
     Raises:
-        DriverUnavailable: there is no driver or no pycuda, or the driver is too old.
+        DriverUnavailable: there is no driver or no pycuda, or the driver is too old; or this process was forked from
+            one that uses the device.
         DeviceUnavailable: there is no such device, or it is older than sm_75.
     """
+    device = _opened(index)
+    if device.process != os.getpid():
+        raise DriverUnavailable(f"{device.name}: {_FORKED}")
+    return device
+
+
+_FORKED = (
+    "CUDA was started before this process was forked, and does not survive that. Start processes with 'spawn', or make "
+    "decoders only after the fork."
+)
+
+
+@cache
+def _opened(index: int) -> Device:
     return Device(index)
 
 
@@ -79,6 +93,7 @@ class Device:
         total_memory: bytes.
         multiprocessors: number of them.
         driver: CUDA version of the driver, for example `13.0`.
+        process: that opened it.
     """
 
     def __init__(self, index: int) -> None:
@@ -113,7 +128,7 @@ class Device:
                 f"{self.name} has compute capability {'.'.join(map(str, self.capability))}; fastlic's kernels need "
                 f"{'.'.join(map(str, MINIMUM_CAPABILITY))}. Use the engine ort-cpu."
             )
-        self._process = os.getpid()
+        self.process = os.getpid()
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -123,11 +138,8 @@ class Device:
             DeviceOutOfMemory: the driver has no more memory.
             DeviceFailure: anything else that the driver reports; or the process was forked.
         """
-        if os.getpid() != self._process:
-            raise DeviceFailure(
-                f"{self.name} was opened before this process was forked, and CUDA does not survive that. Start "
-                "processes with 'spawn', or open the decoder after the fork."
-            )
+        if os.getpid() != self.process:
+            raise DeviceFailure(f"{self.name}: {_FORKED}")
         try:
             self._context.push()
             try:
@@ -203,7 +215,7 @@ class _Owned:
     def close(self) -> None:
         """Give it back to the driver. It cannot be used afterwards; closing again does nothing."""
         handle, self._handle = self._handle, None
-        if handle is not None and os.getpid() == self.device._process:
+        if handle is not None and os.getpid() == self.device.process:
             with self.device.current():
                 self._release(handle)
                 del handle

@@ -7,12 +7,14 @@ Rule: docs/format.md, sections 1 to 3.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 import numpy as np
 
-from fastlic.errors import DeviceOutOfMemory
+from fastlic.errors import DeviceOutOfMemory, FastlicError
 from fastlic.kernels.cuda.arrays import DeviceArray
 from fastlic.runtime.decoding import Decoding, active_channels, check_symbols
 from fastlic.runtime.device.student import DeviceStudent
@@ -25,15 +27,11 @@ Result = TypeVar("Result")
 class DeviceDecoding(Decoding):
     """One whole picture, parsed; the symbols and then the pixels are made on the device.
 
-    Args:
-        device_student: the student that wrote the file, on the device.
-        arguments: as for `Decoding`; there is no region.
+    Args and attributes are those of `Decoding`, but there is no region and there are no `latents`.
     """
 
-    def __init__(self, *arguments: Any, device_student: DeviceStudent, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._device_student = device_student
-        self._space: Workspace | None = None
+    _space: Workspace | None = None
+    _home: DeviceStudent | None = None  # where the workspace belongs
 
     def read_symbols(self, backend: Backend, threads: int) -> None:
         """Decode all tiles and begin the synthesis; see `Decoding.read_symbols`.
@@ -45,7 +43,7 @@ class DeviceDecoding(Decoding):
         try:
             self._read(backend, threads)
         except DeviceOutOfMemory:
-            if not self._device_student.drop_idle():
+            if not self._on_device().drop_idle():
                 raise
             self._read(backend, threads)
 
@@ -61,7 +59,7 @@ class DeviceDecoding(Decoding):
 
     def _read(self, backend: Backend, threads: int) -> None:
         """Tiles in turn. The symbols of the last one are checked while the device synthesises."""
-        student = self._device_student
+        student = self._on_device()
         space = student.take_workspace(self.grid, rows=backend == "native")
         with student.guarding(space):
             for number, box, tile in self._tiles:
@@ -73,13 +71,25 @@ class DeviceDecoding(Decoding):
                     space.enqueue_synthesis(self._timings)
                 reader.finish()
                 check_symbols(self._student, number, tile, decoded.host_symbols())
-        self._space = space
+        self._home, self._space = student, space
+
+    def __del__(self) -> None:
+        """A stream of pictures that is left early drops what it has begun."""
+        if self._space is not None and not sys.is_finalizing():
+            with suppress(FastlicError):
+                self._finish(Workspace.synchronize)
+
+    def _on_device(self) -> DeviceStudent:
+        student = self._student.on_device()
+        assert student is not None, "the engine is a DeviceEngine"
+        return student
 
     def _finish(self, get: Callable[[Workspace], Result]) -> Result:
         """Take the result out of the workspace, which is then free for the next picture."""
-        space, self._space = self._space, None
+        space, self._space, home = self._space, None, self._home
         assert space is not None, "read_symbols comes first"
-        with self._device_student.guarding(space):
+        assert home is not None
+        with home.guarding(space):
             result = get(space)
-        self._device_student.give_workspace(space)
+        home.give_workspace(space)
         return result

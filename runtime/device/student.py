@@ -37,15 +37,18 @@ class DeviceStudent:
     Args:
         student: of an engine that is a `DeviceEngine`.
         engine: that engine.
-        library: of its device.
+
+    Raises:
+        KernelsUnavailable: fastlic was installed without kernels.
 
     Attributes:
+        engine, library: the engine, and the kernels on its device.
         manifest, tile_steps, picture_steps, synthesis_strides, distributions: as the student has them.
         given: names of the tensors that are there from the beginning.
     """
 
-    def __init__(self, student: Student, engine: DeviceEngine, library: KernelLibrary) -> None:
-        self.engine, self.library = engine, library
+    def __init__(self, student: Student, engine: DeviceEngine) -> None:
+        self.engine, self.library = engine, KernelLibrary(engine.device)
         self.manifest, self.distributions = student.manifest, student.distributions
         self.tile_steps, self.picture_steps = student.tile_steps, student.picture_steps
         self.synthesis_strides = student.synthesis_strides
@@ -55,6 +58,7 @@ class DeviceStudent:
         self._tables: dict[str, list[DeviceArray]] = {}
         self._arena = Arena(engine.device)
         self._lock = threading.RLock()
+        self._closed = False
         self._idle: list[Workspace] = []  # the one idle for longest first
 
     def graph(self, name: str) -> DeviceGraph:
@@ -97,11 +101,12 @@ class DeviceStudent:
         return Workspace(self, grid, rows)
 
     def give_workspace(self, space: Workspace) -> None:
-        """Keep a workspace for later pictures. None of its work is under way."""
+        """Keep a workspace for later pictures, unless there are to be none. None of its work is under way."""
         with self._lock:
             self._idle.append(space)
-            surplus = self._idle[:-IDLE_WORKSPACES]
-            del self._idle[:-IDLE_WORKSPACES]
+            kept = 0 if self._closed else IDLE_WORKSPACES
+            surplus = self._idle[: len(self._idle) - kept]
+            self._idle = self._idle[len(surplus) :]
         for old in surplus:
             old.close()
 
@@ -128,9 +133,11 @@ class DeviceStudent:
         return bool(idle)
 
     def close(self) -> None:
-        """Release graphs, tables and idle workspaces."""
+        """Release graphs, tables, kernels and workspaces, those in use as soon as they are given back."""
+        self._closed = True
         self.drop_idle()
         with self._lock:
             self._arena.close()
             self._tables.clear()
             self._graphs.clear()
+            self.library.close()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
@@ -97,21 +98,24 @@ def names() -> tuple[str, ...]:
     return tuple(_CLASSES)
 
 
-def create(name: str = "auto", threads: int | None = None, **options: Any) -> Engine:
+def create(name: str = "auto", threads: int | None = None, device: int | str | None = None, **options: Any) -> Engine:
     """Make an engine.
 
     Args:
         name: "auto" or one of `names()`.
         threads: that one graph may use, at least 1; None: one per usable core.
+        device: number of the GPU, or "cuda", "cuda:1", for an engine that can use one; None: the engine's own choice.
         options: of that engine's class; none with "auto".
 
     Raises:
         EngineUnavailable: there is no such engine, or it cannot run here; the message says why.
-        ValueError: `threads` or an option is out of range.
+        ValueError: `threads`, `device` or an option is out of range, or the engine does not use a GPU.
         TypeError: the engine has no such option.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
+    if device is not None:
+        options["device"] = _gpu_number(device)
     if name == "auto":
         if options:
             raise TypeError(f"options {sorted(options)} belong to one engine: name it instead of auto")
@@ -120,6 +124,8 @@ def create(name: str = "auto", threads: int | None = None, **options: Any) -> En
         raise EngineUnavailable(f"there is no engine {name!r}. Known: auto, {', '.join(_CLASSES)}.")
     module, _, class_name = _CLASSES[name].partition(":")
     make: Callable[..., Engine] = getattr(import_module(module), class_name)
+    if "device" in options and "device" not in signature(make).parameters:
+        raise ValueError(f"the engine {name} runs on the CPU and has no device {device!r}")
     return make(threads or usable_cores(), **options)
 
 
@@ -145,6 +151,16 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _gpu_number(device: int | str) -> int:
+    """`1` of 1 and of "cuda:1"; `0` of "cuda"."""
+    kind, _, number = str(device).partition(":")
+    if kind == "cuda" and (number or str(device) == "cuda"):
+        kind = number or "0"
+    if not kind.isdecimal():
+        raise ValueError(f"device must be the number of a GPU or such as 'cuda:1', not {device!r}")
+    return int(kind)
 
 
 def _first_usable(threads: int | None) -> Engine:

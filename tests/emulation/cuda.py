@@ -88,7 +88,7 @@ class EmulatedCuda:
     @contextmanager
     def installed(self) -> Iterator[EmulatedCuda]:
         """Let `driver.py` find this driver and its kernels instead of pycuda's and the installed ones."""
-        driver.open_device.cache_clear()
+        driver._opened.cache_clear()
         with (
             mock.patch.object(driver, "_import_pycuda", return_value=self.driver),
             mock.patch.object(driver, "_libcuda", return_value=self.library),
@@ -96,7 +96,7 @@ class EmulatedCuda:
             mock.patch.object(fatbins, "missing", list),
         ):
             yield self
-        driver.open_device.cache_clear()
+        driver._opened.cache_clear()
 
     def allocated(self) -> int:
         """Bytes of device and pinned memory in use."""

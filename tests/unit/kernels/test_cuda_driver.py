@@ -71,7 +71,7 @@ def test_open_device_without_pycuda_or_driver_says_which(cause: ImportError, wor
         mock.patch.object(driver.importlib, "import_module", side_effect=cause),
         pytest.raises(DriverUnavailable, match=words),
     ):
-        driver.open_device.__wrapped__(0)
+        driver.open_device(0)
 
 
 def test_work_runs_in_order_when_it_is_waited_for(device: Device) -> None:
@@ -205,6 +205,8 @@ def test_failed_launch_is_typed(cuda: EmulatedCuda, device: Device) -> None:
 def test_device_in_the_child_of_a_fork_is_refused(device: Device) -> None:
     with mock.patch.object(os, "getpid", return_value=0), pytest.raises(DeviceFailure, match=r"forked.*spawn"):
         device.stream()
+    with mock.patch.object(os, "getpid", return_value=0), pytest.raises(DriverUnavailable, match=r"forked.*spawn"):
+        driver.open_device(0)
 
 
 def test_context_is_never_left_current(cuda: EmulatedCuda, device: Device) -> None:
