@@ -13,6 +13,7 @@ from fastlic.export.students.deform import (
     DeformConv2d,
     deform_conv2d,
     deform_conv2d_reference,
+    disable_zero_offsets,
     enable_offsets,
     gather_deform_conv2d,
     onnx_translations,
@@ -124,3 +125,17 @@ def test_export_offsets_of_many_pixels_equals_onnx_runtime():
         # 27 products of floats near 1: an eighth of their sum's rounding, times the slope along the largest offset.
         assert largest > height
         np.testing.assert_allclose(found, expected, rtol=0, atol=27 * 2**-23 * largest)
+
+
+@torch.no_grad()
+def test_disable_zero_offsets_touches_no_convolution_with_an_offset_and_no_result():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(DeformConv2d(3, 4), DeformConv2d(4, 5))
+    torch.nn.init.constant_(model[1].offset.bias, 0.25)
+    x = torch.randn(1, 3, 6, 8)
+    before = model(x)
+
+    disable_zero_offsets(model)
+
+    assert [module.enabled for module in model] == [False, True]
+    torch.testing.assert_close(model(x), before)
