@@ -87,12 +87,12 @@ class LoadedEngine:
         if not self._library.finishes_on_the_device:
             return self.engine.create_execution_context()
         # The device compiles the engine's kernels when a context is made; what it has made is kept for the next time.
-        config = self.engine.create_runtime_config()
-        compiled = config.create_runtime_cache()
+        settings = self.engine.create_runtime_config()
+        compiled = settings.create_runtime_cache()
         if self._finished:
             compiled.deserialize(self._finished)
-        config.set_runtime_cache(compiled)
-        context = self.engine.create_execution_context(config)
+        settings.set_runtime_cache(compiled)
+        context = self.engine.create_execution_context(settings)
         made = bytes(compiled.serialize())
         if made != self._finished and self._keep is not None:
             self._keep(made)
