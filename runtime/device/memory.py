@@ -1,12 +1,16 @@
-"""Memory that belongs together: allocated piece by piece, given back at once.
+"""What belongs together on a device: made piece by piece, given back at once.
 
 Knows arrays on the device and pinned ones; knows nothing of what is in them.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
 import numpy as np
 
+from fastlic.errors import DeviceFailure
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Device, HostBuffer
 
@@ -30,8 +34,18 @@ class PinnedArray:
         self._memory.close()
 
 
+class Closable(Protocol):
+    """Something to be given back."""
+
+    def close(self) -> None:
+        """Give it back."""
+
+
+Owned = TypeVar("Owned", bound=Closable)
+
+
 class Arena:
-    """Memory on one device that is given back together.
+    """Memory on one device, and what uses it.
 
     Args:
         device: whose.
@@ -39,7 +53,12 @@ class Arena:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._owned: list[DeviceArray | PinnedArray] = []
+        self._owned: list[Closable] = []
+
+    def own(self, thing: Owned) -> Owned:
+        """Close `thing` with the arena, before what was made earlier."""
+        self._owned.append(thing)
+        return thing
 
     def array(self, dtype: type[np.generic] | np.dtype, *shape: int) -> DeviceArray:
         """An array on the device, uninitialised.
@@ -47,9 +66,7 @@ class Arena:
         Raises:
             DeviceOutOfMemory: it does not fit.
         """
-        array = DeviceArray.empty(self.device, ArraySpec(np.dtype(dtype), shape))
-        self._owned.append(array)
-        return array
+        return self.own(DeviceArray.empty(self.device, ArraySpec(np.dtype(dtype), shape)))
 
     def pinned(self, dtype: type[np.generic] | np.dtype, *shape: int) -> PinnedArray:
         """An array in pinned memory, uninitialised.
@@ -58,9 +75,7 @@ class Arena:
             DeviceOutOfMemory: so much cannot be pinned.
         """
         spec = ArraySpec(np.dtype(dtype), shape)
-        array = PinnedArray(self.device.allocate_host(spec.nbytes), spec)
-        self._owned.append(array)
-        return array
+        return self.own(PinnedArray(self.device.allocate_host(spec.nbytes), spec))
 
     def uploaded(self, values: np.ndarray) -> DeviceArray:
         """An array on the device with these values, complete."""
@@ -70,7 +85,7 @@ class Arena:
         return array
 
     def close(self) -> None:
-        """Give everything back; no work on it may be under way."""
-        owned, self._owned = self._owned, []
-        for array in owned:
-            array.close()
+        """Give everything back, the latest first; no work on it may be under way. A failed device keeps what it has."""
+        while self._owned:
+            with suppress(DeviceFailure):
+                self._owned.pop().close()

@@ -48,7 +48,7 @@ class DevicePicture:
         self._student, self._padded, self._stream, self._arena = student, padded, stream, arena
         self._tensors = dict(tensors)
         self._bound: dict[tuple[str, int, int], tuple[list[DeviceArray], list[DeviceArray], BoundGraph]] = {}
-        self._work = Work(stream)
+        self._work = arena.own(Work(stream))
         for step in student.picture_steps:
             self._add_step(step)
         self.image = self._tensors[IMAGE]
@@ -60,12 +60,6 @@ class DevicePicture:
     def wait(self) -> None:
         """Wait for what was enqueued last."""
         self._work.wait()
-
-    def close(self) -> None:
-        """Release what belongs to bound graphs; the memory is the arena's."""
-        for _, _, bound in self._bound.values():
-            bound.close()
-        self._work.forget()
 
     def _add_step(self, step: Run) -> None:
         spec = self._student.manifest.graphs[step.graph]
@@ -108,7 +102,7 @@ class DevicePicture:
             for name, port, given in zip(step.outputs, spec.outputs, specs, strict=True):
                 _check_output(step, name, given, outer.scaled(port.stride))
             outputs = [self._arena.array(given.dtype, *given.shape) for given in specs]
-            self._bound[key] = inputs, outputs, graph.bind(inputs, outputs, self._stream)
+            self._bound[key] = inputs, outputs, self._arena.own(graph.bind(inputs, outputs, self._stream))
         return self._bound[key]
 
     def _window(self, name: str, whole: DeviceArray, area: Box) -> DeviceArray:

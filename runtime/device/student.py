@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastlic.errors import DeviceFailure, DeviceOutOfMemory
+from fastlic.errors import BitstreamError, Cancelled, DeviceFailure, TimedOut
 from fastlic.kernels.cuda.arrays import DeviceArray
 from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.bundle import Bundle
@@ -105,23 +105,23 @@ class DeviceStudent:
         with self._lock:
             self._idle.append(space)
             kept = 0 if self._closed else IDLE_WORKSPACES
-            surplus = self._idle[: len(self._idle) - kept]
+            surplus = self._idle[: max(0, len(self._idle) - kept)]
             self._idle = self._idle[len(surplus) :]
         for old in surplus:
             old.close()
 
     @contextmanager
     def guarding(self, space: Workspace) -> Iterator[None]:
-        """Give a workspace back when something fails inside; one whose device or memory failed is closed instead."""
+        """Give a workspace back when a file is at fault inside; close it when anything else goes wrong."""
         try:
             yield
         except BaseException as error:
             with suppress(DeviceFailure):
                 space.synchronize()
-                if isinstance(error, DeviceFailure | DeviceOutOfMemory):
-                    space.close()
-                else:
-                    self.give_workspace(space)
+            if isinstance(error, BitstreamError | TimedOut | Cancelled):
+                self.give_workspace(space)
+            else:
+                space.close()
             raise
 
     def drop_idle(self) -> bool:

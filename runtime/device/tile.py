@@ -20,7 +20,6 @@ from fastlic.runtime.device.memory import Arena, PinnedArray
 from fastlic.runtime.device.passes import DevicePass, HandOver, HostPass, Place, RowsPass
 from fastlic.runtime.device.student import DeviceStudent
 from fastlic.runtime.device.work import Work
-from fastlic.runtime.engines.device import BoundGraph
 from fastlic.runtime.entropy.reader import StreamReader
 from fastlic.runtime.entropy.tables import MixtureTables
 from fastlic.runtime.manifest import Code, Run
@@ -54,12 +53,11 @@ class DeviceTile:
         self, student: DeviceStudent, width: int, height: int, *, rows: bool, stream: Stream, arena: Arena
     ) -> None:
         self._student, self._stream, self._arena, self._use_rows = student, stream, arena, rows
-        self._bound: list[BoundGraph] = []
         self.tensors: dict[str, DeviceArray] = {}
         self._symbols: dict[str, PinnedArray] = {}
         self._active: dict[str, tuple[PinnedArray, DeviceArray]] = {}
         self._given = {name: arena.pinned(np.int32, 1) for name in student.given}
-        start = Work(stream)
+        start = arena.own(Work(stream))
         for name, given in self._given.items():
             self._upload(start, name, given)
         box = Box(0, 0, width, height)
@@ -109,20 +107,13 @@ class DeviceTile:
                 code.read(reader, None if mask is None else mask[slice(*step.channels)])
             if self._hand_over.moves != moves:
                 for round_ in self._rounds:
-                    round_.work.forget()
+                    round_.work.close()
         self._end.enqueue(timings)
 
     def host_symbols(self) -> dict[str, np.ndarray]:
         """Wait for the tile decoded last: its latents on the host, int16 (C, h, w), valid until the next tile."""
         self._end.wait()
         return {name: pinned.host for name, pinned in self._symbols.items()}
-
-    def close(self) -> None:
-        """Release what belongs to bound graphs; the memory is the arena's."""
-        for bound in self._bound:
-            bound.close()
-        for work in (*(round_.work for round_ in self._rounds), self._end):
-            work.forget()
 
     def _built(self, work: Work) -> tuple[list[_Round], Work]:
         rounds = []
@@ -133,7 +124,7 @@ class DeviceTile:
             code = self._pass(step)
             code.prepare(work)
             rounds.append(_Round(work, code))
-            work = Work(self._stream)
+            work = self._arena.own(Work(self._stream))
             code.scatter(work)
         for name, pinned in self._symbols.items():
             self._download(work, self.tensors[name], pinned)
@@ -149,8 +140,7 @@ class DeviceTile:
                 "Export the bundle again."
             )
         outputs = [self._arena.array(spec.dtype, *spec.shape) for spec in specs]
-        bound = graph.bind(inputs, outputs, self._stream)
-        self._bound.append(bound)
+        bound = self._arena.own(graph.bind(inputs, outputs, self._stream))
         work.add(step.graph, bound.enqueue, bound.capturable)
         self.tensors.update(zip(step.outputs, outputs, strict=True))
 

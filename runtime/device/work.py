@@ -65,8 +65,8 @@ class Work:
         """Wait for what was enqueued last."""
         self._done.synchronize()
 
-    def forget(self) -> None:
-        """Drop what was captured, because an address has changed."""
+    def close(self) -> None:
+        """Drop what was captured; also after an address has changed, before more is enqueued."""
         for graph in self._graphs:
             graph.close()
         self._graphs, self._launches = [], []

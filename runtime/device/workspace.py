@@ -98,10 +98,6 @@ class Workspace:
 
     def close(self) -> None:
         """Give everything back."""
-        for tile in self._tiles.values():
-            tile.close()
-        if self._picture is not None:
-            self._picture.close()
         self._arena.close()
 
     def _synthesised(self) -> DevicePicture:

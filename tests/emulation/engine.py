@@ -34,10 +34,13 @@ class EmulatedEngine:
         self.device = driver.open_device(0)
         self._host = engines.create("ort-cpu", threads=1)
         self._stream = self.device.stream() if one_stream else None
+        self._graphs: list[HostGraph] = []
         self.bindings = 0
 
     def load(self, model: bytes, name: str, exact: bool) -> Graph:
-        return HostGraph(self, self.load_on_device(model, name, exact))
+        graph = HostGraph(self, self.load_on_device(model, name, exact))
+        self._graphs.append(graph)
+        return graph
 
     def load_on_device(self, model: bytes, name: str, exact: bool) -> EmulatedGraph:
         return EmulatedGraph(self, self._host.load(model, name, exact))
@@ -49,6 +52,8 @@ class EmulatedEngine:
         return EngineInfo(self.name, "0", self.device.name, 1)
 
     def close(self) -> None:
+        for graph in self._graphs:
+            graph.close()
         self._host.close()
 
 
