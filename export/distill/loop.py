@@ -44,8 +44,10 @@ def train(run: Run) -> Path:
     crops = Crops(run.data.archives, run.data.held_out)
     trainer = Trainer(run, crops)
     full = [picture.to(trainer.device) for picture in crops.full_pictures(run.watch.pictures)]
-    steps = journal.Table(run.output / "steps.csv", STEP_COLUMNS, trainer.iteration)
-    watched = journal.Table(run.output / "watch.csv", WATCH_COLUMNS, trainer.iteration)
+    # A run that ended before its first state begins anew, and looks at full pictures again.
+    kept = trainer.iteration or -1
+    steps = journal.Table(run.output / "steps.csv", STEP_COLUMNS, kept)
+    watched = journal.Table(run.output / "watch.csv", WATCH_COLUMNS, kept)
     last, begun = run.optimiser.iterations, time.monotonic()
     if trainer.iteration == 0:
         _look(trainer, full, watched)

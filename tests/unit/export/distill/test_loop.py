@@ -39,3 +39,12 @@ def test_train_finished_run_changes_nothing(run):
     train(run)
 
     assert path.read_bytes() == before
+
+
+def test_train_that_failed_before_its_first_state_begins_its_tables_anew(run, changed):
+    train(changed(run, optimiser={"iterations": 1}))
+    (run.output / "state.pt").unlink()
+
+    train(run)
+
+    assert [row["iteration"] for row in journal.read(run.output / "watch.csv")] == ["0", "3", "6"]
