@@ -28,7 +28,7 @@ Transform = Callable[[Tensor], Tensor]
 """(1, C, h, w) float -> (1, C', h', w') float, at a fixed ratio of sizes."""
 
 
-def measure(transform: Transform, strips: Sequence[Tensor], stride: int, name: str) -> int:
+def measure(transform: Transform, strips: Sequence[Tensor], stride: int, name: str, step: int = STEP) -> int:
     """The smallest halo whose window differs nowhere by more than `TOLERANCE` from the whole strip, plus one step.
 
     Args:
@@ -37,6 +37,7 @@ def measure(transform: Transform, strips: Sequence[Tensor], stride: int, name: s
             seam is laid across it, so that one wide and one tall strip test both directions.
         stride: pixels per element of the strips.
         name: for the message.
+        step: pixels, a multiple of every stride: halos are multiples of it.
 
     Returns:
         Pixels.
@@ -46,12 +47,12 @@ def measure(transform: Transform, strips: Sequence[Tensor], stride: int, name: s
     """
     with torch.no_grad():
         whole = [transform(strip) for strip in strips]
-        for halo in range(STEP, MAX_HALO + 1, STEP):
+        for halo in range(step, MAX_HALO + 1, step):
             if all(
                 _difference(transform, strip, complete, halo // stride, CORE // stride) <= TOLERANCE
                 for strip, complete in zip(strips, whole, strict=True)
             ):
-                return halo + STEP
+                return halo + step
     raise VerificationFailed(f"{name}: windows differ from the whole picture even with a halo of {MAX_HALO} pixels.")
 
 

@@ -76,7 +76,7 @@ def _halo(name: str, graph: FloatGraph, recipe: Recipe, strips: Sequence[Mapping
         return graph.module.values(*given)[output].float()[None]
 
     stacks = [torch.cat([strip[names[port.name]].float() for port in inputs])[None] for strip in strips]
-    return halo.measure(transform, stacks, strides.pop(), name)
+    return halo.measure(transform, stacks, strides.pop(), name, recipe.multiple)
 
 
 def _tensor_names(recipe: Recipe, graph: str) -> dict[str, str]:

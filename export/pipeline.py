@@ -18,7 +18,7 @@ import numpy as np
 from fastlic.errors import VerificationFailed
 from fastlic.export import cost, description, halos, publish, verify, walking
 from fastlic.export.checking import CheckingEngine, exact_check, float_check
-from fastlic.export.emission import emit_graph
+from fastlic.export.tracing import emit_graph
 from fastlic.export.recipe import Entropy, Recipe
 from fastlic.export.sampling import crop, sample
 from fastlic.runtime import engines
