@@ -17,25 +17,25 @@ import torch
 from torch import Tensor
 
 from fastlic.errors import CheckpointError
-from fastlic.export.students import family_of
-from fastlic.export.students.fu2023 import Fu2023
+from fastlic.export.students import compressai, family_of
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A loaded student in evaluation mode, its configuration as written, and the SHA-256 of the `.pt` file in hex."""
 
-    model: Fu2023
+    model: Any
     configuration: dict[str, Any]
     sha256: str
 
 
-def load(path: str | Path, configuration: str | Path | None = None) -> Checkpoint:
+def load(path: str | Path, configuration: str | Path | None = None, student: str | None = None) -> Checkpoint:
     """Load and check a checkpoint.
 
     Args:
         path: the `.pt` file, a plain state dict of float tensors.
         configuration: the JSON file; None: `path` with the suffix `.json`.
+        student: the family, where the checkpoint is in CompressAI's format, which needs no configuration.
 
     Returns:
         The student with its weights.
@@ -45,8 +45,11 @@ def load(path: str | Path, configuration: str | Path | None = None) -> Checkpoin
             impossible. The message says which, and what to do.
     """
     path = Path(path)
+    if student is not None:
+        return _load_library(path, configuration, student)
     written = _read_configuration(Path(configuration) if configuration else path.with_suffix(".json"), path)
     state = _read_state(path)
+    _check_values(path, state)
     family = family_of(written)
     seen = family.widths_of(state)
     for key, value in seen.items():
@@ -58,6 +61,31 @@ def load(path: str | Path, configuration: str | Path | None = None) -> Checkpoin
     model = family.from_configuration({**seen, **written})
     _check_keys(path, model.state_dict(), state)
     model.load_state_dict(state, strict=True)
+    return Checkpoint(model.eval(), written, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _load_library(path: Path, configuration: str | Path | None, student: str) -> Checkpoint:
+    """A checkpoint in CompressAI's format: the family is named, everything else is in the tensors."""
+    if student not in compressai.NAMES:
+        raise CheckpointError(
+            f"{path}: {student!r} is no family of CompressAI's format: {', '.join(compressai.NAMES)}. "
+            "Other students say what they are in their configuration; leave --student out"
+        )
+    if configuration is not None:
+        raise CheckpointError(f"{path}: {student} needs no configuration: leave --config out")
+    library = _read_state(path)
+    if (refusal := compressai.refused(path, library, student)) is not None:
+        raise refusal
+    state = compressai.plain_state(path, library)
+    _check_values(path, state)
+    family = family_of({"student": student})
+    try:
+        model = family.from_configuration(family.widths_of(state))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: the tensors of {student} that show its widths are missing ({error})") from error
+    _check_keys(path, model.state_dict(), state)
+    model.load_state_dict(state, strict=True)
+    written = {"student": student, **family.widths_of(state)}
     return Checkpoint(model.eval(), written, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -91,8 +119,14 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: not a plain state dict ({reason}). Save model.state_dict() and nothing else"
         ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # beside the optimiser's state, as training scripts save it
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds more than tensors. Save model.state_dict() and nothing else")
+    return dict(state)
+
+
+def _check_values(path: Path, state: dict[str, Tensor]) -> None:
     for key, value in state.items():
         if value.layout is not torch.strided or value.is_meta:
             raise CheckpointError(f"{path}: tensor {key!r} is sparse or has no values. Save dense tensors")
@@ -100,7 +134,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(
                 f"{path}: tensor {key!r} holds NaN, infinity or no floats. Take an earlier checkpoint"
             )
-    return dict(state)
 
 
 def _check_keys(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:

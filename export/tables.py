@@ -58,9 +58,31 @@ def mixture_tables(
         largest_scale: of the last of the 64 levels, which are spaced evenly in logarithm from 0.11.
         skip_threshold: of 2^16.
     """
-    levels = np.geomspace(SCALE_FLOOR, largest_scale, LEVELS)
-    between = np.sqrt(levels[1:] * levels[:-1])
-    thresholds = np.ceil(SCALE_UNIT * inverse_softplus(between - SCALE_FLOOR)).astype(np.int16)
+    levels = scale_levels(largest_scale)
+    thresholds = np.ceil(SCALE_UNIT * inverse_softplus(_between(levels) - SCALE_FLOOR)).astype(np.int16)
+    return _mixture_tables(families, components, levels, thresholds, skip_threshold)
+
+
+def normal_tables(unit: int, largest_scale: float, skip_threshold: int = SKIP_THRESHOLD) -> MixtureTables:
+    """Tables of one normal component whose scale is max(x / unit, 0.11): that of hyperprior models.
+
+    Args:
+        unit: x counts 1 / unit.
+        largest_scale: of the last of the 64 levels; unit * largest_scale is within int16.
+        skip_threshold: of 2^16.
+    """
+    levels = scale_levels(largest_scale)
+    thresholds = np.ceil(unit * _between(levels)).astype(np.int16)
+    return _mixture_tables(("normal",), 1, levels, thresholds, skip_threshold)
+
+
+def _between(levels: np.ndarray) -> np.ndarray:
+    return np.asarray(np.sqrt(levels[1:] * levels[:-1]))
+
+
+def _mixture_tables(
+    families: Sequence[str], components: int, levels: np.ndarray, thresholds: np.ndarray, skip_threshold: int
+) -> MixtureTables:
     shapes = [SHAPES[family] for family in families]
     steps = [STEPS / shape.span * 256 * 4096 / (MEAN_UNIT * levels) for shape in shapes]
     return MixtureTables(

@@ -33,7 +33,7 @@ class Symbols:
     def __init__(self, manifest: Manifest, box: Box, analysed: Mapping[str, np.ndarray]) -> None:
         self._analysed = analysed
         self._shifts: dict[Code, Shift] = {}
-        sources = {name: (name, np.int16) for name in manifest.coded}
+        sources: dict[str, tuple[str, type[np.generic]]] = {name: (name, np.int16) for name in manifest.coded}
         for shift in manifest.shifts:
             step = manifest.schedule[shift.step]
             assert isinstance(step, Code)  # the manifest was checked

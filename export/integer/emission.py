@@ -35,8 +35,13 @@ class GraphBuilder:
 
     def constant(self, value: np.ndarray, name: str | None = None) -> str:
         """An initialiser; equal ones are stored once unless named."""
-        name = name or f"c_{value.dtype}_{'x'.join(map(str, value.shape))}_{value.tobytes().hex()[:64]}"
-        self.initialisers.setdefault(name, numpy_helper.from_array(np.ascontiguousarray(value), name))
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value))
+        if name is None:
+            name = f"c_{value.dtype}_{'x'.join(map(str, value.shape))}_{value.tobytes().hex()[:64]}"
+            while name in self.initialisers and self.initialisers[name].raw_data != tensor.raw_data:
+                name += "_"  # the same beginning, another end
+        tensor.name = name
+        self.initialisers.setdefault(name, tensor)
         return name
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:

@@ -17,6 +17,12 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt state dict, its configuration (.json) beside it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The bundle to write, .licb.")],
     configuration: Annotated[Path | None, typer.Option("--config", help="Configuration that is elsewhere.")] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            help="Family of a checkpoint in CompressAI's format, such as mbt2018-mean; no configuration then."
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder or .tar of pictures to calibrate on; made up by default.")
     ] = None,
@@ -35,6 +41,7 @@ def command(
         checkpoint,
         output,
         configuration=configuration,
+        student=student,
         calibration=calibration,
         validation=validation,
         encoder=not decoder_only,
