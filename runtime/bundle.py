@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from functools import cached_property
 from importlib import resources
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from fastlic.errors import BundleError, StudentNotFound
 from fastlic.runtime import manifest as manifests
+from fastlic.runtime import onnx_structure
 from fastlic.runtime.bitstream import Header
 from fastlic.runtime.entropy.tables import Distribution, MixtureTables, RowTables
 from fastlic.runtime.limits import Limits
@@ -39,7 +41,7 @@ class Bundle:
 
     Args:
         source: path of a bundle, or its bytes.
-        limits: `max_bundle_bytes` bounds what the members may inflate to.
+        limits: on the bytes that members inflate to, and on the work that the manifest asks for.
 
     Attributes:
         source: as given.
@@ -64,6 +66,7 @@ class Bundle:
             self._check_entries(limits)
             self.manifest = manifests.parse(self._inflate(MANIFEST, self._zip.getinfo(MANIFEST).file_size))
             self._check_listing()
+            self._check_work(limits)
         except BaseException:
             self.close()
             raise
@@ -86,6 +89,16 @@ class Bundle:
                 f"{self.origin}: {name} is not what the manifest lists (SHA-256). Fetch the bundle again."
             )
         return content
+
+    def graph(self, name: str) -> bytes:
+        """The ONNX model of a graph, ready for an engine.
+
+        Raises:
+            BundleError: its hash is not the manifest's, or it could run without end; see `onnx_structure`.
+        """
+        model = self.member(self.manifest.graphs[name].file)
+        onnx_structure.check(model, name)
+        return model
 
     def array(self, name: str) -> np.ndarray:
         """A `.npy` member.
@@ -152,6 +165,20 @@ class Bundle:
         for name, size in listed.items():
             if present[name] != size:
                 raise BundleError(f"{self.origin}: {name} has {present[name]} bytes, the manifest says {size}.")
+
+    def _check_work(self, limits: Limits) -> None:
+        """Hold what grows with the picture, for a given number of pixels, within the limits."""
+        manifest = self.manifest
+        for part, steps in (("schedule", manifest.schedule), ("analysis", manifest.analysis)):
+            limits.check("max_steps", len(steps), f"{self.origin}: steps of the {part}")
+        present = sum(latent.channels / latent.stride**2 for latent in manifest.latents.values())
+        coded = 0.0
+        for step in manifest.schedule:
+            if isinstance(step, manifests.Code):
+                first, end = step.channels
+                share = 1.0 if step.parity == "all" else 0.5
+                coded += share * (end - first) / manifest.latents[step.latent].stride ** 2
+        limits.check("max_latent_density", ceil(max(present, coded)), f"{self.origin}: latent elements per pixel")
 
     def _inflate(self, name: str, size: int) -> bytes:
         """At most `size` bytes are inflated, whatever the entry's own header says."""

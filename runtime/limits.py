@@ -18,6 +18,9 @@ class Limits:
         max_tiles: tiles in one file.
         max_metadata_bytes: ICC, EXIF and XMP together.
         max_bundle_bytes: all members of a bundle, inflated.
+        max_latent_density: elements of a bundle's latents per pixel, and elements that its passes code per pixel. With
+            `max_pixels` and `max_tile_pixels` it bounds the memory and the time of entropy decoding.
+        max_steps: of a bundle's schedule, and of its analysis.
     """
 
     max_pixels: int = 256_000_000
@@ -25,6 +28,8 @@ class Limits:
     max_tiles: int = 4096
     max_metadata_bytes: int = 16_777_216
     max_bundle_bytes: int = 536_870_912
+    max_latent_density: int = 16
+    max_steps: int = 1024
 
     def check(self, name: str, value: int, what: str) -> None:
         """Raise `LimitExceeded` if `value` is above the limit called `name`.

@@ -172,7 +172,7 @@ class LoadedGraphs(Mapping[str, Graph]):
         with self._lock:
             if name not in self._loaded:
                 spec = self._bundle.manifest.graphs[name]
-                self._loaded[name] = self._engine.load(self._bundle.member(spec.file), name, spec.repeatable)
+                self._loaded[name] = self._engine.load(self._bundle.graph(name), name, spec.repeatable)
             return self._loaded[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -66,8 +66,7 @@ class DeviceStudent:
         with self._lock:
             if name not in self._graphs:
                 spec = self.manifest.graphs[name]
-                member = self._bundle.member(spec.file)
-                self._graphs[name] = self.engine.load_on_device(member, name, spec.repeatable)
+                self._graphs[name] = self.engine.load_on_device(self._bundle.graph(name), name, spec.repeatable)
             return self._graphs[name]
 
     def tables_on_device(self, distribution: str) -> list[DeviceArray]:
