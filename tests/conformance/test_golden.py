@@ -8,23 +8,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 
-import numpy as np
 import pytest
 from conformance.golden_files import FOLDER, HASHES, HASHES_HEAD, digest_of, files, hashes
 from conformance.plain_container import read_bundle
 from conformance.plain_decoder import decode
+from tile_writer import write_tile
 
 from fastlic.kernels import native
 from fastlic.runtime import bitstream, engines, golden
 from fastlic.runtime.bundle import Bundle, shipped
-from fastlic.runtime.entropy.passes import Pass
-from fastlic.runtime.entropy.writer import StreamWriter
 from fastlic.runtime.golden import Golden
 from fastlic.runtime.limits import Limits
-from fastlic.runtime.manifest import Code
-from fastlic.runtime.schedule import code_tile, gather
 from fastlic.runtime.student import Student
 
 every_golden_file = pytest.mark.parametrize("entry", golden.listed(), ids=lambda entry: entry.file)
@@ -83,17 +78,6 @@ def test_golden_symbols_are_written_to_the_bytes_of_the_file(entry: Golden) -> N
         tiles = bitstream.read_tiles(data, header, grid, student.mapped, Limits())
         read = decode(data, manifest, entries, lambda name, inputs: student.graphs[name](inputs))
         for box, tile, latents in zip(grid, tiles, read, strict=True):
-            writer = StreamWriter()
-
-            def write(
-                step: Code,
-                pass_: Pass,
-                _: Mapping[str, np.ndarray],
-                writer: StreamWriter = writer,
-                latents: dict[str, np.ndarray] = latents,
-            ) -> np.ndarray:
-                return writer.code(pass_, gather(latents[step.latent], step))
-
             active = {name: latents[name].any(axis=(1, 2)) for name in student.mapped}
-            code_tile(bundle.manifest, student.coding_steps, box, student.graphs, student.distributions, active, write)
-            assert [bytes(stream) for stream in tile.streams] == writer.finish(len(tile.streams))
+            streams, _ = write_tile(student, box, latents, active, len(tile.streams), header.rate)
+            assert [bytes(stream) for stream in tile.streams] == streams
