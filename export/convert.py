@@ -18,11 +18,13 @@ import torch
 from fastlic.errors import VerificationFailed
 from fastlic.export import calibration as pictures
 from fastlic.export import checkpoint as checkpoints
-from fastlic.export import description, graphs, halo, publish, rate, tables, verify
+from fastlic.export import description, graphs, halo, pipeline, publish, rate, tables, verify
 from fastlic.export.integer.certificate import certify
 from fastlic.export.integer.folding import SCALE_UNIT, FoldedNetwork, fold
 from fastlic.export.integer.graphs import context_graph, hyper_graph
 from fastlic.export.integer.quantisation import Quantised, Ranges, calibrate, quantise
+from fastlic.export.recipe import Recipe
+from fastlic.export.students.deform import disable_zero_offsets
 from fastlic.export.students.fu2023 import COMPONENTS, Fu2023
 from fastlic.export.students.likelihood import FAMILIES, SCALE_FLOOR
 from fastlic.runtime import engines
@@ -58,6 +60,7 @@ def convert(
     output: str | Path,
     *,
     configuration: str | Path | None = None,
+    student: str | None = None,
     calibration: str | Path | None = None,
     validation: str | Path | None = None,
     encoder: bool = True,
@@ -69,6 +72,7 @@ def convert(
         checkpoint: `.pt` state dict.
         output: the `.licb` to write; an existing one is replaced, but only by a verified one.
         configuration: JSON; None: beside the checkpoint.
+        student: the family of a checkpoint in CompressAI's format, which has no configuration.
         calibration: folder or .tar of pictures; None: pictures are made up.
         validation: folder or .tar to measure the rate cost on; None: the part of `calibration` that is not calibrated
         on. progress: told what is being done.
@@ -83,8 +87,11 @@ def convert(
         VerificationFailed: the bundle does not do what the checkpoint does.
     """
     progress("reading the checkpoint")
-    loaded = checkpoints.load(checkpoint, configuration)
+    loaded = checkpoints.load(checkpoint, configuration, student)
+    if not isinstance(loaded.model, Fu2023):
+        return _by_recipe(loaded, Path(checkpoint), Path(output), calibration, validation, encoder, progress)
     model = graphs.rounded_to_half(loaded.model)
+    disable_zero_offsets(model)
     chosen = pictures.load(None if calibration is None else Path(calibration), description.MULTIPLE)
     held_out = chosen.validation
     if validation is not None:
@@ -127,6 +134,31 @@ def convert(
     packed = publish.pack(manifest, members)
     publish.publish(packed, Path(output))
     return {"bytes": len(packed), "fingerprint": fingerprint, **measured}
+
+
+def _by_recipe(
+    loaded: checkpoints.Checkpoint,
+    checkpoint: Path,
+    output: Path,
+    calibration: str | Path | None,
+    validation: str | Path | None,
+    encoder: bool,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    recipe: Recipe = loaded.model.recipe()
+    chosen = pictures.load(None if calibration is None else Path(calibration), recipe.multiple)
+    held_out = chosen.validation
+    if validation is not None:
+        every = pictures.load(Path(validation), recipe.multiple)
+        held_out = every.calibration + every.validation
+    return pipeline.export(
+        recipe,
+        _card(checkpoint, loaded),
+        pipeline.Pictures(chosen.calibration, held_out, chosen.origin),
+        output,
+        encoder=encoder,
+        progress=progress,
+    )
 
 
 def _latents(transforms: Mapping[str, bytes], found: Sequence[np.ndarray]) -> Latents:
