@@ -28,18 +28,27 @@ REQUIRE_NATIVE = os.environ.get("FASTLIC_REQUIRE_NATIVE") == "1"
 # Everything here is imported by fastlic.runtime or fastlic.kernels; torch and onnx never are.
 RUNTIME = [
     "constriction>=0.4.1",
+    "filelock>=3.12",
     "msgspec>=0.19",
     "numpy>=2.0",
     "onnxruntime>=1.31",  # the first whose CPU engine has DeformConv
     "Pillow>=11.0",
+    "platformdirs>=4.0",
     "rich>=13.7",
     "typer>=0.15",
 ]
 EXTRAS = {
-    "export": ["onnx>=1.18", "onnxscript>=0.3", "torch>=2.9"],
-    "gpu": ["nvidia-ml-py>=12.560"],
-    "tensorrt": ["pycuda>=2025.1", "tensorrt>=10.9"],
-    "bench": ["bjontegaard>=1.3", "filelock>=3.12", "matplotlib>=3.9", "platformdirs>=4.0", "pytorch-msssim>=1.0"],
+    "export": ["onnx>=1.18", "onnx-ir>=1.1", "onnxscript>=0.3", "torch>=2.9"],
+    # onnx and onnx-ir write graphs in the forms that engines on a GPU take (`fastlic build`).
+    "gpu": ["nvidia-ml-py>=12.560", "onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1"],
+    "tensorrt": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", "tensorrt>=10.9"],
+    "tensorrt-rtx": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", "tensorrt-rtx>=1.7"],
+    "bench": [
+        "bjontegaard>=1.3",
+        "jinja2>=3.1",
+        "matplotlib>=3.9",
+        "pytorch-msssim>=1.0",
+    ],
     "dev": ["hypothesis>=6.100", "mypy>=1.15", "pybind11>=2.13", "pytest>=8.3", "ruff>=0.9", "setuptools>=77"],
 }
 
@@ -127,6 +136,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "fastlic": ["py.typed"],
+        "fastlic.benchmarks": ["*.j2"],
         "fastlic.export.distill": ["configs/*.toml"],
         "fastlic.golden": ["*.json", "*.lic", "*.licb", "*.png"],
         # What kernels/c_api/build.py compiles.

@@ -78,10 +78,10 @@ def to_plugin(graph: ir.Graph, *, ahead: bool) -> None:
             slope=plugin.slope_bits(slope),
             **({"aot": 1} if ahead else {}),
         )
-        result.dtype = node.outputs[0].dtype
+        result.type = node.outputs[0].type
         if last is not node:
             last.replace_input_with(0, result)
-            node.graph.remove(node, safe=True)
+            graph.remove(node, safe=True)
         replace(last, result)
         graph.opset_imports[plugin.NAMESPACE] = 1
 

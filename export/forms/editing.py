@@ -67,7 +67,7 @@ class Editor:
             self._graph.insert_before(self._before, node)
         return node.outputs[0]
 
-    def constant(self, values: np.ndarray, name: str) -> ir.Value:
+    def constant(self, values: np.ndarray | np.generic, name: str) -> ir.Value:
         """Add an initialiser, under a name made unique."""
         unique, number = name, 0
         while unique in self._graph.initializers:
@@ -93,7 +93,7 @@ def constant_of(value: ir.Value | None) -> np.ndarray | None:
 def replace(node: ir.Node, result: ir.Value) -> None:
     """Let `result` stand for the single output of `node`, and drop `node`."""
     old = node.outputs[0]
-    result.dtype = result.dtype or old.dtype
+    result.type = result.type or old.type
     result.shape = result.shape or old.shape
     if old.is_graph_output():
         result.name = old.name

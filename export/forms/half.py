@@ -46,16 +46,16 @@ def _wide_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
         if node.op_type in ("Sqrt", "Reciprocal"):
             yield from (user for user in node.outputs[0].consumers() if user.op_type in ("Div", "Mul"))
         if node.op_type == "Sqrt":
-            yield from _back_to_square(node.inputs[0].producer(), [])
+            yield from _back_to_square(node, [])
 
 
 def _back_to_square(node: ir.Node | None, path: list[ir.Node]) -> list[ir.Node]:
-    """The nodes from `node` back to the square that it sums, or none when it sums no square."""
+    """The nodes from a root back to the square under it, or none when there is no square."""
     if node is None:
         return []
     if node.op_type == "Pow" or (node.op_type == "Mul" and node.inputs[0] is node.inputs[1]):
         return [*path, node]
-    if node.op_type not in _BETWEEN:
+    if path and node.op_type not in _BETWEEN:
         return []
     for value in node.inputs:
         found = [] if value is None else _back_to_square(value.producer(), [*path, node])

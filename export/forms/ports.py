@@ -25,9 +25,7 @@ def to_tensorrt(graph: ir.Graph) -> None:
     """
     for value in (*graph.inputs, *graph.outputs):
         if value.dtype == BYTE and value.shape is not None and value.shape[-1] == 2:
-            raise EngineUnavailable(
-                f"port {value.name} is uint8 with a last axis of 2: it would be taken for int16."
-            )
+            raise EngineUnavailable(f"port {value.name} is uint8 with a last axis of 2: it would be taken for int16.")
     kinds = [value.dtype for value in graph.outputs]
     for node in list(graph):
         if node.op_type == "Cast" and node.attributes["to"].as_int() in (_SHORT, BYTE):
@@ -54,7 +52,7 @@ def _keep_floating(graph: ir.Graph, node: ir.Node) -> None:
         result = add.op("Floor", [value])  # nothing below 0 has a meaning as uint8
     else:
         result = add.op("Mul", [add.op("Sign", [value]), add.op("Floor", [add.op("Abs", [value])])])
-    result.dtype = value.dtype
+    result.type = value.type
     result.shape = node.outputs[0].shape
     replace(node, result)
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "fastlic.runtime.cli.inspect",
     "verify": "fastlic.runtime.cli.verify",
     "export": "fastlic.runtime.cli.export",
+    "build": "fastlic.runtime.cli.build",
     "distill": "fastlic.export.distill.cli",
     "bench": "fastlic.benchmarks.cli",
     "doctor": "fastlic.runtime.cli.doctor",
@@ -34,7 +35,7 @@ COMMANDS = {
 # What the packages above the runtime import -> the extra that brings it.
 _EXTRAS = {
     **dict.fromkeys(("torch", "onnx", "onnxscript"), "export"),
-    **dict.fromkeys(("bjontegaard", "filelock", "matplotlib", "platformdirs", "pytorch_msssim"), "bench"),
+    **dict.fromkeys(("bjontegaard", "jinja2", "matplotlib", "pytorch_msssim"), "bench"),
 }
 
 

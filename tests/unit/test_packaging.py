@@ -21,6 +21,8 @@ ORDER = ("kernels", "runtime", "export", "benchmarks")
 IMPORT_NAMES = {"pillow": "PIL"}
 # The torch engine is an oracle for development: it imports these when it is made, and says so where they are absent.
 ORACLE = {"torch", "onnx"}
+# Engines on a GPU do the same with these.
+GPU = {"pycuda", "tensorrt"}
 
 
 def installed() -> metadata.Distribution:
@@ -95,7 +97,7 @@ def test_base_requirements_are_what_the_runtime_imports() -> None:
         for name in imports(path, by_name=True)
     }
 
-    third_party = imported - set(sys.stdlib_module_names) - {"fastlic"} - ORACLE
+    third_party = imported - set(sys.stdlib_module_names) - {"fastlic"} - ORACLE - GPU
     assert third_party == {IMPORT_NAMES.get(name, name) for name in required}
 
 

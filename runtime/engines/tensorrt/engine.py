@@ -42,7 +42,7 @@ class TensorRTEngine:
         ValueError: an option is out of range.
     """
 
-    name: library.Name = "tensorrt"
+    name: str = "tensorrt"
     forms: tuple[Deform, ...] = ("plugin", "library", "standard")
 
     def __init__(
@@ -116,7 +116,7 @@ class TensorRTEngine:
 class TensorRTRTXEngine(TensorRTEngine):
     """TensorRT for RTX on one GPU; see `TensorRTEngine`. It has no plugins, so the form is always "grid-sample"."""
 
-    name: library.Name = "tensorrt-rtx"
+    name: str = "tensorrt-rtx"
     forms: tuple[Deform, ...] = ("grid-sample",)
 
 

@@ -10,11 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from fastlic.errors import EngineUnavailable
-
-Name = Literal["tensorrt", "tensorrt-rtx"]
 
 # Engine -> the modules that may hold the library (the first that imports), its oldest version, how to get it.
 _KNOWN: dict[str, tuple[tuple[str, ...], tuple[int, int], str]] = {
@@ -29,7 +27,7 @@ class Library:
     """One of the two, imported.
 
     Attributes:
-        name: of the engine.
+        name: of the engine, "tensorrt" or "tensorrt-rtx".
         title: as NVIDIA writes it.
         version: for example "11.4.0.106".
         trt: the module. All of it that is used is checked against NVIDIA's own binding by
@@ -37,7 +35,7 @@ class Library:
         logger: given to whatever the library makes.
     """
 
-    name: Name
+    name: str
     title: str
     version: str
     trt: Any
@@ -57,8 +55,11 @@ class Library:
 
 
 @cache
-def load(name: Name) -> Library:
+def load(name: str) -> Library:
     """Import a library.
+
+    Args:
+        name: of the engine.
 
     Raises:
         EngineUnavailable: it is not installed, does not load, or is too old; the message says what to install.
@@ -87,7 +88,7 @@ def _import(title: str, modules: tuple[str, ...], install: str) -> Any:
 
 
 def _logger_class(trt: Any) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):
         """Keeps errors for exceptions, and prints nothing."""
 
         def __init__(self) -> None:
