@@ -40,6 +40,7 @@ RUNTIME = [
 EXTRAS = {
     "export": ["onnx>=1.18", "onnx-ir>=1.1", "onnxscript>=0.3", "torch>=2.9"],
     # onnx and onnx-ir write graphs in the forms that engines on a GPU take (`fastlic build`).
+    "fuzz": ["atheris>=2.3"],
     "gpu": ["nvidia-ml-py>=12.560", "onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1"],
     "tensorrt": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", "tensorrt>=10.9"],
     "tensorrt-rtx": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", "tensorrt-rtx>=1.7"],

@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 import fastlic
-from fastlic.benchmarks.decode_time import ENTROPY, WHOLE, timed
 from fastlic.benchmarks.measure import Summary, save
+from fastlic.benchmarks.stages import ENTROPY, WHOLE, timed
 from fastlic.runtime import pictures
 
 DEVIATION = 1.0

@@ -28,6 +28,12 @@ class Setting:
         """For tables."""
         return f"{self.codec} {self.quality:g}"
 
+    def encode(self, source: np.ndarray) -> bytes:
+        """The file of (height, width, 3) uint8."""
+        buffer = io.BytesIO()
+        Image.fromarray(source).save(buffer, self.format, **self.options)
+        return buffer.getvalue()
+
     def run(self, source: np.ndarray) -> tuple[int, np.ndarray]:
         """Code one picture.
 
@@ -37,9 +43,13 @@ class Setting:
         Returns:
             Bytes of the file, and (height, width, 3) uint8 decoded from it.
         """
-        buffer = io.BytesIO()
-        Image.fromarray(source).save(buffer, self.format, **self.options)
-        return buffer.tell(), np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+        data = self.encode(source)
+        return len(data), decode(data)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Pixels of a file that Pillow reads, (height, width, 3) uint8."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def settings() -> Iterator[Setting]:

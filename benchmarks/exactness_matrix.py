@@ -26,7 +26,7 @@ import fastlic
 from fastlic.benchmarks.measure import save
 from fastlic.errors import FastlicError
 from fastlic.runtime import engines, pictures
-from fastlic.runtime.codec import BundleSource
+from fastlic.runtime.coder import BundleSource
 from fastlic.runtime.engines import Engine
 
 

@@ -11,21 +11,37 @@ import os
 import platform
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fastlic.runtime.files import write_atomically
 
+PERCENTILES = (90, 95, 99)
+BEYOND = 10
+"""Values that must lie beyond a percentile for it to be stated: the 99th needs a sample of a thousand."""
+NOISY = 0.05
+"""Coefficient of variation from which on a report warns."""
+
 
 @dataclass(frozen=True)
 class Summary:
-    """A sample: how many, its median, and the quartiles as its spread."""
+    """A sample of times or ratios.
+
+    Attributes:
+        count: of values.
+        median: of them.
+        low, high: quartiles, the spread.
+        variation: standard deviation over mean; 0 for one value.
+        percentiles: those of `PERCENTILES` that the count supports, by name.
+    """
 
     count: int
     median: float
     low: float
     high: float
+    variation: float = field(default=0.0, compare=False)
+    percentiles: dict[str, float] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, sample: Sequence[float]) -> Summary:
@@ -33,12 +49,33 @@ class Summary:
         if len(sample) < 2:
             return cls(len(sample), sample[0], sample[0], sample[0])
         low, median, high = statistics.quantiles(sample, n=4, method="inclusive")
-        return cls(len(sample), median, low, high)
+        mean = statistics.fmean(sample)
+        return cls(
+            len(sample),
+            median,
+            low,
+            high,
+            statistics.stdev(sample, mean) / mean if mean else 0.0,
+            _percentiles(sample),
+        )
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the values scatter too much for the median to be repeatable."""
+        return self.variation >= NOISY
 
     def text(self, unit: float = 1.0, digits: int = 3) -> str:
         """`median (lower to upper quartile)`, each multiplied by `unit`."""
         median, low, high = (f"{value * unit:.{digits}f}" for value in (self.median, self.low, self.high))
         return f"{median} ({low} to {high})"
+
+
+def _percentiles(sample: Sequence[float]) -> dict[str, float]:
+    wanted = [p for p in PERCENTILES if len(sample) * (100 - p) >= 100 * BEYOND]
+    if not wanted:
+        return {}
+    cuts = statistics.quantiles(sample, n=100, method="inclusive")
+    return {str(p): cuts[p - 1] for p in wanted}
 
 
 def host() -> dict[str, Any]:

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 import fastlic
-from fastlic.benchmarks.latency_ratio import ratios
+from fastlic.benchmarks.comparison import ratios
 from fastlic.benchmarks.measure import Summary, save
 from fastlic.runtime import pictures
-from fastlic.runtime.codec import BundleSource
+from fastlic.runtime.coder import BundleSource
 from fastlic.runtime.engines import Graph
 from fastlic.runtime.engines.ort import OrtCpuEngine
 

@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 import fastlic
-from fastlic.benchmarks.decode_time import ENTROPY, WHOLE, timed
 from fastlic.benchmarks.measure import Summary, save
 from fastlic.benchmarks.quality import psnr
+from fastlic.benchmarks.stages import ENTROPY, WHOLE, timed
 from fastlic.kernels import native
 from fastlic.runtime import bitstream, pictures
 from fastlic.runtime.bundle import Bundle

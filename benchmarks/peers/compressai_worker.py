@@ -3,8 +3,10 @@
 Knows CompressAI and PyTorch; knows nothing of fastlic. Speaks JSON, one object a line: a request on standard input, its
 answer on standard output.
 
-    {"prepare": NAME, "pictures": [PATH, ...], "threads": N}  ->  {"bpp": [...], "version": TEXT}
-    {"decode": NUMBER}                                        ->  {"wall": SECONDS, "processor": SECONDS}
+    {"do": "prepare", "name", "pictures": [PNG, ...], "threads": N}  ->  {"bytes": [...], "version": TEXT}
+    {"do": "decode", "file": NUMBER}                                 ->  {"wall": SECONDS, "processor": SECONDS}
+
+Pictures are padded to multiples of 64 by repeating their last row and column, as these models need.
 
 No trained weights are needed for a time, but the symbols must be as many and as likely as those of a trained model at a
 low rate, since the range coder's work depends on them. So the weights are random (seeded) and the statistics set:
@@ -115,7 +117,7 @@ def _last_convolution(network: nn.Module) -> nn.Conv2d:
     return [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
 
 
-def calibrated(name: str, pictures: list[Tensor]) -> tuple[Any, list[dict], list[float]]:
+def calibrated(name: str, pictures: list[Tensor]) -> tuple[Any, list[dict], list[int]]:
     """Make a model whose files have TARGET_BPP on average.
 
     Args:
@@ -123,7 +125,7 @@ def calibrated(name: str, pictures: list[Tensor]) -> tuple[Any, list[dict], list
         pictures: (1, 3, H, W) float32 in [0, 1], sides multiples of 64.
 
     Returns:
-        The model, and per picture what `decompress` takes and its bits per pixel.
+        The model, and per picture what `decompress` takes and its bytes.
     """
     torch.manual_seed(2023)
     model: Any = ARCHITECTURES[name]().eval()
@@ -147,7 +149,7 @@ def calibrated(name: str, pictures: list[Tensor]) -> tuple[Any, list[dict], list
             break
         low, high = (largest, high) if mean < TARGET_BPP else (low, largest)
     files = [model.compress(picture) for picture in pictures]
-    return model, files, [_bpp(file, picture) for file, picture in zip(files, pictures, strict=True)]
+    return model, files, [_size(file["strings"]) for file in files]
 
 
 def _bpp(file: dict, picture: Tensor) -> float:
@@ -160,7 +162,9 @@ def _size(strings: list) -> int:
 
 def _load(path: str) -> Tensor:
     pixels = np.asarray(Image.open(Path(path)).convert("RGB"), np.float32) / 255
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    below, beside = (-size % 64 for size in picture.shape[2:])
+    return nn.functional.pad(picture, (0, beside, 0, below), mode="replicate").contiguous()
 
 
 @torch.inference_mode()
@@ -170,15 +174,15 @@ def main() -> None:
     files: list = []
     for line in sys.stdin:
         request = json.loads(line)
-        if "prepare" in request:
+        if request["do"] == "prepare":
             torch.set_num_threads(request["threads"])
-            model, files, rates = calibrated(request["prepare"], [_load(path) for path in request["pictures"]])
+            model, files, sizes = calibrated(request["name"], [_load(path) for path in request["pictures"]])
             answer: dict[str, Any] = {
-                "bpp": rates,
+                "bytes": sizes,
                 "version": f"compressai {compressai.__version__}, torch {torch.__version__}",
             }
         else:
-            file = files[request["decode"]]
+            file = files[request["file"]]
             wall, processor = time.perf_counter(), time.process_time()
             model.decompress(file["strings"], file["shape"])["x_hat"]
             answer = {"wall": time.perf_counter() - wall, "processor": time.process_time() - processor}

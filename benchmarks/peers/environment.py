@@ -69,6 +69,12 @@ def _run(command: Sequence[str]) -> None:
         raise PeerUnavailable(f"{' '.join(command[:4])} ... failed: {last}")
 
 
+def _without_class(line: str) -> str:
+    """The last line of a traceback without the name of the exception's class."""
+    name, colon, message = line.partition(": ")
+    return message if colon and name.replace(".", "").replace("_", "").isalnum() else line
+
+
 class Worker:
     """A peer's process that answers one JSON line for each it is sent.
 
@@ -87,6 +93,11 @@ class Worker:
             [str(python), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
 
+    @property
+    def process(self) -> int:
+        """Its number, by which its memory can be followed."""
+        return self._process.pid
+
     def ask(self, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its answer."""
         assert self._process.stdin is not None
@@ -100,7 +111,7 @@ class Worker:
             self._process.communicate()
             self._errors.seek(0)
             last = (self._errors.read().strip() or "no message").splitlines()[-1]
-            raise PeerUnavailable(f"{self._script.name} stopped: {last}") from None
+            raise PeerUnavailable(f"{self._script.stem} stopped: {_without_class(last)}") from None
         if not isinstance(answer, dict):
             raise PeerUnavailable(f"{self._script.name} answered {answer!r}")
         return answer

@@ -16,7 +16,7 @@ from fastlic.benchmarks.configurations import (
     measure,
     write_checkpoint,
 )
-from fastlic.benchmarks.decode_time import WHOLE
+from fastlic.benchmarks.stages import WHOLE
 
 
 def test_configurations_are_the_papers_widths() -> None:

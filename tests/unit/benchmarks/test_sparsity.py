@@ -8,8 +8,8 @@ import pytest
 import tiny_student
 
 import fastlic
-from fastlic.benchmarks.decode_time import ENTROPY, WHOLE
 from fastlic.benchmarks.sparsity import KINDS, count, measure, reduction
+from fastlic.benchmarks.stages import ENTROPY, WHOLE
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines import create
 from fastlic.runtime.student import Student
