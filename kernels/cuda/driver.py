@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -403,7 +404,6 @@ class Function:
 
     def __init__(self, module: Module, handle: Any) -> None:
         self._module, self._handle = module, handle
-        self._kinds = ""
 
     def launch(self, plan: Launch, arguments: Sequence[Addressed | int], stream: Stream) -> None:
         """Enqueue one launch.
@@ -416,10 +416,8 @@ class Function:
         values = [argument if isinstance(argument, int) else argument.pointer for argument in arguments]
         kinds = "".join("i" if isinstance(argument, int) else "P" for argument in arguments)
         with self._module.device.current():
-            if kinds != self._kinds:
-                self._handle.prepare(kinds)
-                self._kinds = kinds
-            self._handle.prepared_async_call(plan.grid, (plan.threads, 1, 1), stream._handle, *values)
+            # What pycuda's own calls end in; before it they set a block shape, as drivers before 4.0 needed.
+            self._handle._launch_kernel(plan.grid, (plan.threads, 1, 1), struct.pack(kinds, *values), 0, stream._handle)
 
 
 def _import_pycuda() -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,17 +138,21 @@ class EmulatedCuda:
         """Run one kernel now."""
         if _counted(self, "fail_launch"):
             raise LaunchError("cuStreamSynchronize failed: unspecified launch failure")
-        source = next(source for source, kernels in launch.KERNELS.items() if name in kernels)
-        if source not in self._emulators:
-            self._emulators[source] = Emulator(CUDA / f"{source}.cu", launch.KERNELS[source])
         arguments: list[Any] = [
             value if kind == "i" else Changed(self.at(value)) for value, kind in zip(values, kinds, strict=True)
         ]
         self.launches.append(name)
         try:
-            self._emulators[source].launch(name, grid, block, arguments)
+            self.emulator_of(name).launch(name, grid, block, arguments)
         except EmulationError as error:
             raise LaunchError(str(error)) from error
+
+    def emulator_of(self, name: str) -> Emulator:
+        """The emulator of the source that a kernel is in."""
+        source = next(source for source, kernels in launch.KERNELS.items() if name in kernels)
+        if source not in self._emulators:
+            self._emulators[source] = Emulator(CUDA / f"{source}.cu", launch.KERNELS[source])
+        return self._emulators[source]
 
     def enqueue(self, stream: int, work: Work) -> None:
         """Queue work on a stream by its handle, as another library does."""
@@ -358,16 +363,16 @@ class Module:
 
 
 class Function:
+    """A kernel. Its arguments come packed; they are read back as the kernel declares them."""
+
     def __init__(self, cuda: EmulatedCuda, name: str) -> None:
-        self.cuda, self.name, self.kinds = cuda, name, ""
+        self.cuda, self.name = cuda, name
 
-    def prepare(self, kinds: str) -> None:
-        self.kinds = kinds
-
-    def prepared_async_call(self, grid: Any, block: Any, stream: Stream, *values: int) -> None:
+    def _launch_kernel(self, grid: Any, block: Any, arguments: bytes, shared: int, stream: Stream) -> None:
         self.cuda.require_context()
-        kinds = self.kinds
-        stream.add(lambda: self.cuda.run(self.name, grid, block, list(values), kinds))
+        kinds = self.cuda.emulator_of(self.name).kinds(self.name)
+        values = list(struct.unpack(kinds, arguments))
+        stream.add(lambda: self.cuda.run(self.name, grid, block, values, kinds))
 
 
 class Memcpy3D:

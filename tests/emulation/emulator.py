@@ -68,6 +68,11 @@ class Emulator:
         self._library = ctypes.CDLL(str(_build(source, names)))
         self._library.emulation_report.restype = ctypes.c_char_p
         self._library.emulation_unwritten.restype = ctypes.c_uint64
+        self._library.emulation_kinds.restype = ctypes.c_char_p
+
+    def kinds(self, name: str) -> str:
+        """The arguments of a kernel as `struct` names them: P for a pointer, i for an int32."""
+        return self._library.emulation_kinds(name.encode()).decode().replace("p", "P")
 
     def launch(self, name: str, grid: Size, block: Size, arguments: Sequence[Argument], reverse: bool = False) -> None:
         """Run one kernel to its end.

@@ -79,6 +79,14 @@ int emulation_launch(const char* name, const char* kinds, const uint64_t* words,
     return -1;
 }
 
+// 'p' or 'i' for each argument; null: no kernel of this name.
+const char* emulation_kinds(const char* name) {
+    for (const auto& kernel : fastlic::emulation::kernels()) {
+        if (std::string(name) == kernel.name) return kernel.kinds.c_str();
+    }
+    return nullptr;
+}
+
 int emulation_report_count() { return static_cast<int>(Machine::get().reports().size()); }
 const char* emulation_report(int i) { return Machine::get().reports()[static_cast<size_t>(i)].c_str(); }
 uint64_t emulation_unwritten(int buffer) { return Machine::get().unwritten(static_cast<size_t>(buffer)); }
