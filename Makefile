@@ -19,7 +19,7 @@ BIN = $(abspath $(VENV))/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/*/*.h kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint student sanitize format c-library golden gpu-check clean
+.PHONY: demo test lint student sanitize fuzz format c-library golden gpu-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -43,6 +43,9 @@ sanitize: $(VENV)/dev-ready ## what feeds hostile bytes to native code, under ad
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(BIN)/python -m pytest -q tests/unit/entropy tests/conformance tests/hostile; \
 	  status=$$?; $(BIN)/python setup.py --quiet build_ext --inplace --force; exit $$status
+
+fuzz: $(VENV)/dev-ready ## a minute of damaged and forged files through parser, decoder and the sanitized C library
+	cd tests && $(BIN)/python -m fuzz --seconds 60 --keep $(CURDIR)/build/fuzz
 
 format: $(VENV)/dev-ready
 	$(BIN)/ruff check --fix .

@@ -144,7 +144,7 @@ setup(
         "fastlic.kernels": [f"cpu/{name}.*" for name in ("packed_rows", "parallel", "pass", "reader", "tables")]
         + [f"include/fastlic/{name}.h" for name in ("c_api", "mixture", "range_decoder")],
         "fastlic.kernels.c_api": ["*.cpp", "*.h"],
-        "fastlic.runtime": ["students/*.licb", "students/*.md"],
+        "fastlic.runtime": ["probes/*.onnx", "students/*.licb", "students/*.md"],
     },
     include_package_data=False,
     ext_modules=[native_extension()],

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import resource
 import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,20 +35,40 @@ class Meter(Protocol):
 
 
 class TracedMemory:
-    """What Python and NumPy allocate; exact, and slow where much is allocated. Native code is not seen."""
+    """What Python and NumPy allocate: exact, and so slow that only one call in some is traced.
 
-    def __init__(self) -> None:
-        tracemalloc.start()
-        self._before = 0
+    Args:
+        every: trace one call in so many. All of them are kept from allocating much by `limited_memory`.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self._every, self._calls = every, 0
 
     def begin(self) -> None:
         """See `Meter.begin`."""
-        tracemalloc.reset_peak()
-        self._before, _ = tracemalloc.get_traced_memory()
+        if self._calls % self._every == 0:
+            tracemalloc.start()
+        self._calls += 1
 
     def peak(self) -> int:
-        """See `Meter.peak`."""
-        return tracemalloc.get_traced_memory()[1] - self._before
+        """See `Meter.peak`; 0 for a call that was not traced."""
+        if not tracemalloc.is_tracing():
+            return 0
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+
+@contextmanager
+def limited_memory(more: int) -> Iterator[None]:
+    """Inside, the process may have so many more bytes of address space; beyond them it meets `MemoryError`."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * mmap.PAGESIZE + more, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
 
 
 class ResidentMemory:
