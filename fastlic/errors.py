@@ -52,6 +52,10 @@ class EngineUnavailable(FastlicError):
     """The engine asked for cannot run here; the message says why."""
 
 
+class EngineNotPrepared(EngineUnavailable):
+    """The engine needs the student to be prepared for it; the message says which `fastlic build` does that."""
+
+
 class DriverUnavailable(EngineUnavailable):
     """NVIDIA's driver, or pycuda which talks to it, is missing, broken or too old."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastlic.errors import BundleError, FastlicError
+from fastlic.errors import BundleError, EngineNotPrepared, FastlicError
 from fastlic.kernels import native
 from fastlic.runtime import bitstream, engines
 from fastlic.runtime.bundle import Bundle
@@ -48,7 +48,8 @@ def check_vectors(source: str, engine: str, reader: str, *, threads: int | None 
 
     Args:
         source: path of the bundle.
-        engine, reader: as for `Decoder`; one that cannot run is a problem, not an exception.
+        engine, reader: as for `Decoder`; one that cannot run is a problem, not an exception. One that the bundle was
+            not prepared for is no problem, and the finding says so.
     """
     check = f"vectors, {engine}, {reader} reader"
     try:
@@ -59,6 +60,8 @@ def check_vectors(source: str, engine: str, reader: str, *, threads: int | None 
                 if symbol_crcs(data, bundle) != vector.symbol_crc:
                     return Finding(check, f"{vector.lic}: the manifest has other symbol checksums than the file")
             return Finding(check)
+    except EngineNotPrepared:
+        return Finding(f"{check}: not prepared by fastlic build, not decoded")
     except FastlicError as error:
         return Finding(check, f"{type(error).__name__}: {error}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fastlic.errors import FastlicError, PinMismatch, StudentNotFound
+from fastlic.errors import EngineNotPrepared, FastlicError, PinMismatch, StudentNotFound
 from fastlic.runtime import conformance
 from fastlic.runtime.bundle import Bundle, shipped
 from fastlic.runtime.codec import Decoder
@@ -105,6 +105,8 @@ def check_student(
                 yield Finding(f"{golden.file}, {way}", _problem(golden, bundle, decoder))
     except PinMismatch:
         yield Finding(f"{path.name}, {way}: pinned to another machine, not decoded")
+    except EngineNotPrepared:
+        yield Finding(f"{path.name}, {way}: not prepared by fastlic build, not decoded")
     except FastlicError as error:
         yield Finding(f"{path.name}, {way}", f"{type(error).__name__}: {error}")
 
@@ -116,6 +118,8 @@ def _problem(golden: Golden, bundle: Bundle, decoder: Decoder) -> str | None:
         picture = decoder.decode(data).astype(np.int16)  # compares the symbols with the file's checksums, too
         if conformance.symbol_crcs(data, bundle) != golden.symbol_crc:
             return "the file has other symbol checksums than the listing"
+    except EngineNotPrepared:
+        raise
     except FastlicError as error:
         return f"{type(error).__name__}: {error}"
     expected = np.asarray(Image.open(folder() / golden.picture).convert("RGB")).astype(np.int16)

@@ -226,12 +226,12 @@ class Context:
         return name in self._engine.shapes
 
     def execute_async_v3(self, stream: int) -> bool:
-        engine, cuda = self._engine, self._engine.fake.cuda
+        engine, cuda, addresses = self._engine, self._engine.fake.cuda, self._addresses  # work may outlive the context
         cuda.require_context()
 
         def memory(name: str) -> np.ndarray:
             kind, shape = np.dtype(engine._kind(name)), engine.shapes[name]
-            return cuda.at(self._addresses[name], math.prod(shape) * kind.itemsize).view(kind).reshape(shape)
+            return cuda.at(addresses[name], math.prod(shape) * kind.itemsize).view(kind).reshape(shape)
 
         def work() -> None:
             feeds = {port.name: memory(port.name) for port in engine.session.get_inputs()}

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastlic.errors import EngineUnavailable
+from fastlic.errors import EngineNotPrepared
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Device, Stream, open_device
 from fastlic.runtime.engines import EngineInfo, Graph
@@ -65,7 +65,7 @@ class TensorRTEngine:
         self.form_cache = FormCache(cache)
         self.build = build
         self._threads, self._precision, self._deform = threads, precision, form or self.forms[0]
-        self._graphs: list[HostGraph] = []
+        self._graphs: list[HostGraph | TensorRTGraph] = []
 
     def form(self, exact: bool) -> Form:
         """How graphs are written for this engine."""
@@ -74,23 +74,25 @@ class TensorRTEngine:
     def load(self, model: bytes, name: str, exact: bool) -> Graph:
         """See `Engine.load`."""
         graph = HostGraph(self, self.load_on_device(model, name, exact))
-        self._graphs.append(graph)
+        self._graphs.insert(0, graph)  # it is closed before what it is bound to
         return graph
 
     def load_on_device(self, model: bytes, name: str, exact: bool) -> TensorRTGraph:
         """See `DeviceEngine.load_on_device`.
 
         Raises:
-            EngineUnavailable: `fastlic build` has not prepared this student for this engine.
+            EngineNotPrepared: `fastlic build` has not prepared this student for this engine.
         """
         form = self.form(exact)
         written = self.form_cache.find(model, form)
         if written is None:
-            raise EngineUnavailable(
+            raise EngineNotPrepared(
                 f"graph {name} was not prepared for {self.library.title} ({form.name}). Run `fastlic build "
                 f"STUDENT.licb --engine {self.name}` once."
             )
-        return TensorRTGraph(self, written, name, form)
+        graph = TensorRTGraph(self, written, name, form)
+        self._graphs.append(graph)
+        return graph
 
     def open_stream(self) -> Stream:
         """See `DeviceEngine`."""
@@ -156,7 +158,7 @@ class TensorRTGraph:
         """The engine for these inputs: loaded already, from the cache, or built.
 
         Raises:
-            EngineUnavailable: it is missing and is not to be built now.
+            EngineNotPrepared: it is missing and is not to be built now.
             BundleError: it cannot be built, or does something else than was asked for.
         """
         key = self.key(inputs)
@@ -166,6 +168,13 @@ class TensorRTGraph:
             while len(self._loaded) > _KEPT:
                 del self._loaded[next(iter(self._loaded))]
             return found
+
+    def close(self) -> None:
+        """Release the engines and their memory."""
+        with self._lock:
+            for loaded in self._loaded.values():
+                loaded.close()
+            self._loaded.clear()
 
     def _open(self, key: Key) -> LoadedEngine:
         owner, store = self._owner, self._owner.store
@@ -186,7 +195,7 @@ class TensorRTGraph:
         shapes = ", ".join("x".join(map(str, shape)) for shape in key.shapes)
         why = "is damaged" if owner.store.damaged(key) else "is missing"
         if not owner.build:
-            raise EngineUnavailable(
+            raise EngineNotPrepared(
                 f"the engine of {self._name} for {shapes} on {key.gpu} {why}, and building is off. Run `fastlic build "
                 f"STUDENT.licb --engine {owner.name} --size WIDTHxHEIGHT` for the pictures' size."
             )

@@ -6,16 +6,21 @@ after its file has been checked, by `store`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from fastlic.errors import BundleError, DeviceFailure, DeviceOutOfMemory
+from fastlic.errors import BundleError, DeviceFailure, DeviceOutOfMemory, FastlicError
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Device, Stream
+from fastlic.runtime.engines.forks import kept_in_children
 from fastlic.runtime.engines.tensorrt.library import Library
 
+_IDLE = 2
+"""Contexts kept for later bindings of a shape."""
 _PAIR = 2
 """Last axis of a port of bytes that stands for int16; see `forms.Form`."""
 
@@ -49,6 +54,7 @@ class LoadedEngine:
     ) -> None:
         self._library, self._device, self._name, self._keep = library, device, name, keep_finished
         self._finished = finished
+        self._idle: list[Any] = []
         with device.current():
             self._runtime = library.trt.Runtime(library.logger)
             self.engine = self._runtime.deserialize_cuda_engine(content)
@@ -58,30 +64,52 @@ class LoadedEngine:
         mode = library.trt.TensorIOMode.INPUT
         self.inputs = [port for port in names if self.engine.get_tensor_mode(port) == mode]
         self.outputs = [port for port in names if port not in self.inputs]
+        kept_in_children(self)
 
     def output_specs(self) -> list[ArraySpec]:
         """Type and shape of each output, as the bundle's graph has them."""
         return [self._spec(port) for port in self.outputs]
 
-    def context(self) -> Any:
-        """A new execution context, which has device memory of its own.
+    def take_context(self) -> Any:
+        """An execution context, which has device memory of its own: an idle one, or a new one.
+
+        Contexts are used again, because each new one loads a plugin's kernels again.
 
         Raises:
-            DeviceOutOfMemory: there is not enough.
+            DeviceOutOfMemory: there is not enough memory.
         """
         with self._device.current():
-            context = self._make_context()
+            context = self._idle.pop() if self._idle else self._make_context()
         if context is None:
             raise DeviceOutOfMemory(f"graph {self._name}: {self._library.complaints()}")
         return context
 
+    def give_back(self, context: Any) -> None:
+        """Keep a context for the next binding, or let it go when there are some already."""
+        with self._device.current():
+            if self.engine is not None and len(self._idle) < _IDLE:
+                self._idle.append(context)
+            del context
+
+    def close(self) -> None:
+        """Release idle contexts and the engine. No context of it may be in use."""
+        with self._device.current():
+            self._idle.clear()
+            self.engine = self._runtime = None
+
+    def __del__(self) -> None:
+        # The library destroys its objects in whatever context is current: that must be ours.
+        if not sys.is_finalizing() and getattr(self, "engine", None) is not None:
+            with suppress(FastlicError):
+                self.close()
+
     def bind(self, inputs: Sequence[DeviceArray], outputs: Sequence[DeviceArray], stream: Stream) -> BoundContext:
         """A context whose addresses are settled; see `DeviceGraph.bind`."""
-        context = self.context()
+        context = self.take_context()
         for port, array in zip((*self.inputs, *self.outputs), (*inputs, *outputs), strict=True):
             if not context.set_tensor_address(port, array.pointer):
                 raise BundleError(f"graph {self._name}: port {port}: {self._library.complaints()}")
-        return BoundContext(self._library, self._device, self._name, context, stream)
+        return BoundContext(self, self._library, self._device, self._name, context, stream)
 
     def _make_context(self) -> Any:
         if not self._library.finishes_on_the_device:
@@ -112,8 +140,11 @@ class BoundContext:
 
     capturable = True
 
-    def __init__(self, library: Library, device: Device, name: str, context: Any, stream: Stream) -> None:
-        self._library, self._device, self._name, self._context, self._stream = library, device, name, context, stream
+    def __init__(
+        self, engine: LoadedEngine, library: Library, device: Device, name: str, context: Any, stream: Stream
+    ) -> None:
+        self._loaded, self._context, self._stream = engine, kept_in_children(context), stream
+        self._library, self._device, self._name = library, device, name
 
     def enqueue(self) -> None:
         """See `BoundGraph`."""
@@ -123,8 +154,14 @@ class BoundContext:
 
     def close(self) -> None:
         """See `BoundGraph`."""
-        with self._device.current():
-            self._context = None
+        context, self._context = self._context, None
+        if context is not None:
+            self._loaded.give_back(context)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            with suppress(FastlicError):
+                self.close()
 
 
 def form_shape(spec: ArraySpec) -> tuple[int, ...]:
