@@ -16,12 +16,19 @@ from fastlic.export.integer.certificate import LayerCertificate
 from fastlic.export.integer.lattice import INT16
 from fastlic.export.integer.lattices import Lattice, quantised
 from fastlic.export.integer.program import MEAN_UNIT, SCALE_UNIT, Coded, FloatArithmetic, Maps, Program, Stage, encode
-from fastlic.export.integer.stages import SHIFTED, ports_of, shift_graph, stage_graph
+from fastlic.export.integer.stages import (
+    SHIFTED,
+    closing_graph,
+    ports_of,
+    refined_maps,
+    shift_graph,
+    stage_graph,
+)
 from fastlic.export.recipe import Arrays, Entropy, ExactGraph
 from fastlic.export.students.factorised import FactorisedPrior
 from fastlic.export.students.likelihood import LIKELIHOOD_FLOOR, SCALE_FLOOR, cumulative
 from fastlic.export.tables import normal_tables, prior_rows
-from fastlic.runtime.entropy.tables import MAX_VALUE
+from fastlic.runtime.entropy.tables import MAX_VALUE, TOTAL
 from fastlic.runtime.manifest import Port
 
 LARGEST_SCALES = (16.0, 256.0)
@@ -57,9 +64,12 @@ def entropy_of(
 
     strides = {"z": hyper_stride}
     exact = {stage.name: _exact_graph(lattice, stage, proofs, stride, strides) for stage in program.stages}
-    if all(stage.means for stage in program.stages):
+    if program.closing:
+        exact[program.closing.name] = _closing(lattice, program.closing, proofs, stride)
+    elif all(stage.means for stage in program.stages):
         exact["shift"] = _shift(program.stages, stride)
-    return Entropy({"prior": prior_rows(prior), "normal": normal_tables(SCALE_UNIT, scale)}, float_bits, exact)
+    # Nothing is skipped: the symbols are to be those that the float model rounds to.
+    return Entropy({"prior": prior_rows(prior), "normal": normal_tables(SCALE_UNIT, scale, TOTAL)}, float_bits, exact)
 
 
 def prior_bits(prior: FactorisedPrior, symbols: np.ndarray) -> float:
@@ -92,6 +102,19 @@ def _exact_graph(
     )
 
 
+def _closing(lattice: Lattice, stage: Stage, proofs: dict[str, LayerCertificate], stride: int) -> ExactGraph:
+    """The graph that refines the last channels and hands all of them to the synthesis."""
+    inputs, outputs = ports_of(lattice.program, stage)
+    return ExactGraph(
+        content=closing_graph(lattice),
+        inputs=tuple(Port(name, stride) for name in inputs),
+        outputs=tuple(Port(name, stride) for name in outputs),
+        certificates={node.name: dataclasses.asdict(proofs[node.name]) for node in stage.nodes},
+        layers=tuple(lattice.layers[node.name] for node in stage.nodes),
+        reference=_reference(lattice, stage),
+    )
+
+
 def _reference(lattice: Lattice, stage: Stage) -> Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]:
     """The oracle of one graph, in the order of its ports."""
     program = lattice.program
@@ -104,6 +127,9 @@ def _reference(lattice: Lattice, stage: Stage) -> Callable[[Sequence[np.ndarray]
         maps: Maps = {name: given[name].astype(np.int64) for name in program.taken(stage)}
         means = {by_means[name]: array.astype(np.int64) for name, array in given.items() if name in by_means}
         numbers = lattice.evaluate(stage, maps, {name: given[name] for name in latents}, means)
+        if stage is program.closing:
+            refined = np.concatenate([maps[name] for name in refined_maps(program)], axis=2)
+            return [refined.transpose(2, 0, 1) / MEAN_UNIT]
         scales = numbers[..., : stage.count]
         parameters = np.stack([np.zeros_like(scales), np.zeros_like(scales), scales], axis=-1).astype(np.int16)
         found = {stage.parameters_tensor: parameters, stage.means_tensor: numbers[..., stage.count :], **maps}

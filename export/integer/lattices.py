@@ -17,6 +17,7 @@ from fastlic.export.integer.folding import HYPER_UNIT
 from fastlic.export.integer.lattice import Layer
 from fastlic.export.integer.program import (
     MEAN_UNIT,
+    REFINED_LIMIT,
     FloatArithmetic,
     Hyper,
     Joined,
@@ -61,6 +62,10 @@ class Lattice:
         """See `Arithmetic`; every element is computed."""
         return self.layers[node.name](*inputs)
 
+    def refined(self, base: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """See `Arithmetic`."""
+        return base + np.clip(residual, -REFINED_LIMIT, REFINED_LIMIT)
+
     def evaluate(
         self, stage: Stage, maps: Maps, symbols: Mapping[str, np.ndarray], means: Mapping[str, np.ndarray]
     ) -> np.ndarray:
@@ -75,13 +80,13 @@ class Lattice:
         """
         delivered: dict[str, np.ndarray] = {}
         connections: list[Connection] = []
-        for stage in self.program.stages:
+        for stage in self.program.all_stages:
             for entry in stage.entries:
                 delivered[entry.name] = self._entering(entry, delivered)
             for node in stage.nodes:
                 layer = self.layers[node.name]
                 connections += [(delivered[name], number, layer) for number, name in enumerate(node.inputs)]
-                delivered[node.name] = delivered_by(layer)
+                delivered[node.name] = delivered[node.onto] + REFINED_LIMIT if node.onto else delivered_by(layer)
         return certify_layers(self.layers.values(), connections)
 
     def _entering(self, entry: Hyper | Shifted | Joined, delivered: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -108,7 +113,7 @@ def quantised(program: Program, met: FloatArithmetic) -> Lattice:
     limits: dict[str, int] = {}
     medians: dict[str, np.ndarray] = {}
     signals: dict[str, Signal] = {}
-    for stage in program.stages:
+    for stage in program.all_stages:
         for entry in stage.entries:
             if isinstance(entry, Joined):
                 parts = [signals[part] for part in entry.parts]
@@ -123,7 +128,12 @@ def quantised(program: Program, met: FloatArithmetic) -> Lattice:
                 count = entry.channels[1] - entry.channels[0]
                 signals[entry.name] = Signal(np.full(count, 1 / MEAN_UNIT), np.full(count, limit))
         for node in stage.nodes:
-            receivers = [(receiver.affine, number) for receiver, number in program.receivers(node.name)]
+            # What a refining layer delivers is in 1 / 32 whoever reads it.
+            receivers = [] if node.onto else program.receivers(node.name)
             inputs = tuple(signals[name] for name in node.inputs)
-            layers[node.name], signals[node.name] = builder.add(node.affine, inputs, receivers)
+            reading = [(receiver.affine, number) for receiver, number in receivers]
+            layers[node.name], signals[node.name] = builder.add(node.affine, inputs, reading)
+            if node.onto:
+                base = signals[node.onto]
+                signals[node.name] = Signal(base.steps, base.limit + REFINED_LIMIT)
     return Lattice(program, layers, limits, medians)

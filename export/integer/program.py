@@ -25,6 +25,8 @@ from fastlic.export.integer.quantisation import Ranges
 
 MEAN_UNIT = 32
 """Means and what is made of them are Q5."""
+REFINED_LIMIT = MEAN_UNIT // 2
+"""A residual is at most half a quantisation step."""
 SCALE_UNIT = 64
 """Scales are Q6: 256 is the largest that library formats know, and int16 holds it."""
 
@@ -68,12 +70,15 @@ class Node:
 
     A slope of 1 is a linear layer, 0 a ReLU; None marks the last layer of a stage, whose outputs are scales in units
     of 1 / 64 and then means in units of 1 / 32. A `packed` layer is needed at the elements of the stage's pass only.
+    `onto` names a `Shifted` map that the layer refines (latent residual prediction): its outputs, without slope and in
+    1 / 32, are limited to half a quantisation step and added; the sum is the map of this node.
     """
 
     affine: Affine
     inputs: tuple[str, ...]
     slope: float | None
     packed: bool = False
+    onto: str | None = None
 
     @property
     def name(self) -> str:
@@ -119,7 +124,8 @@ class Stage:
     def used(self) -> set[str]:
         """Maps that entries and nodes read."""
         joined = {part for entry in self.entries if isinstance(entry, Joined) for part in entry.parts}
-        return joined.union(*(node.inputs for node in self.nodes))
+        refined = {node.onto for node in self.nodes if node.onto}
+        return (joined | refined).union(*(node.inputs for node in self.nodes))
 
     def made(self) -> set[str]:
         """Maps that entries and nodes make."""
@@ -156,12 +162,21 @@ class Arithmetic(Protocol):
     def layer(self, node: Node, inputs: Sequence[np.ndarray], mask: np.ndarray) -> np.ndarray:
         """Maps -> map; `mask` are the elements that matter."""
 
+    def refined(self, base: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """The map of a node with `onto` and the node's outputs, in 1 / 32 -> their sum, the residual limited."""
+
 
 @dataclass(frozen=True)
 class Program:
-    """All stages of a student, in order, and the latent that its transforms code around the last means."""
+    """All stages of a student, in order, and one that codes nothing after them: it ends in the last refined map."""
 
     stages: tuple[Stage, ...]
+    closing: Stage | None = None
+
+    @property
+    def all_stages(self) -> tuple[Stage, ...]:
+        """The closing one too."""
+        return (*self.stages, self.closing) if self.closing else self.stages
 
     @cached_property
     def by_name(self) -> dict[str, Stage]:
@@ -170,12 +185,12 @@ class Program:
 
     def nodes(self) -> Iterator[Node]:
         """Every layer."""
-        for stage in self.stages:
+        for stage in self.all_stages:
             yield from stage.nodes
 
     def kept(self, stage: Stage) -> tuple[str, ...]:
         """Maps of a stage that later ones read."""
-        later = self.stages[self.stages.index(stage) + 1 :]
+        later = self.all_stages[self.all_stages.index(stage) + 1 :]
         return tuple(sorted(stage.made() & set().union(*(other.used() for other in later))))
 
     def taken(self, stage: Stage) -> tuple[str, ...]:
@@ -226,7 +241,8 @@ class Program:
             inputs = [maps[name] for name in node.inputs]
             height, width = inputs[0].shape[:2]
             mask = stage.mask(height, width) if node.packed else np.full((height, width), True)
-            maps[node.name] = arithmetic.layer(node, inputs, mask)
+            found = arithmetic.layer(node, inputs, mask)
+            maps[node.name] = arithmetic.refined(maps[node.onto], found) if node.onto else found
         return stage.pack(maps[stage.nodes[-1].name])
 
 
@@ -272,6 +288,8 @@ def encode(
         part = symbols[stage.latent][slice(*stage.channels)]
         part += stage.unpack(rounded, values.shape[2]).transpose(2, 0, 1)
         found.append(Coded(stage, numbers, rounded))
+    if program.closing:
+        program.evaluate(program.closing, arithmetic, maps, symbols, means)
     return found
 
 
@@ -309,6 +327,10 @@ class FloatArithmetic:
         self.high[node.name] = np.maximum(self.high.get(node.name, high), high)
         self.low[node.name] = np.minimum(self.low.get(node.name, low), low)
         return found if node.slope is None else np.where(found < 0, found * node.slope, found)
+
+    def refined(self, base: np.ndarray, residual: np.ndarray) -> np.ndarray:
+        """See `Arithmetic`."""
+        return base + np.clip(residual, -REFINED_LIMIT, REFINED_LIMIT) / MEAN_UNIT
 
     def ranges(self) -> Ranges:
         """What was met, for a `LayerBuilder`."""

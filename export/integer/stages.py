@@ -29,7 +29,17 @@ from fastlic.export.integer.emission import (
 from fastlic.export.integer.folding import HYPER_UNIT
 from fastlic.export.integer.lattice import Layer, Product
 from fastlic.export.integer.lattices import Lattice
-from fastlic.export.integer.program import MEAN_UNIT, Hyper, Joined, Node, Parity, Program, Shifted, Stage
+from fastlic.export.integer.program import (
+    MEAN_UNIT,
+    REFINED_LIMIT,
+    Hyper,
+    Joined,
+    Node,
+    Parity,
+    Program,
+    Shifted,
+    Stage,
+)
 from fastlic.runtime.entropy.tables import MAX_VALUE
 
 NUMBERS = 3
@@ -115,8 +125,13 @@ class _StageGraph:
     def finish(self, node: Node, stage: Stage, total: str) -> None:
         """Round, and interleave phases."""
         layer = self.lattice.layers[node.name]
-        x = emit_rounding(self.build, total, layer)
         channels = len(layer.bias)
+        if node.onto:
+            residual = self.build.clip(emit_integers(self.build, total, layer), -REFINED_LIMIT, REFINED_LIMIT)
+            self.maps[node.name] = self.build.op("Add", self.maps[node.onto], residual)
+            self.channels[node.name] = channels
+            return
+        x = emit_rounding(self.build, total, layer)
         if layer.upsample:
             channels //= 4
             x = interleaved(self.build, x, channels)
@@ -180,12 +195,40 @@ def stage_graph(lattice: Lattice, stage: Stage) -> bytes:
     return made.build.model(stage.name, [made.inputs[name] for name in inputs], outputs)
 
 
+def closing_graph(lattice: Lattice) -> bytes:
+    """Emit the closing stage: refined maps of all channels -> `SHIFTED`, float32 (C, h, w)."""
+    closing = lattice.program.closing
+    assert closing is not None
+    made = _StageGraph(lattice)
+    for name in lattice.program.taken(closing):
+        channels = _channels_of(lattice, name)
+        made.maps[name], made.channels[name] = made.integers(name, channels), channels
+    for entry in closing.entries:
+        made.enter(entry)
+    for node in closing.nodes:
+        made.finish(node, closing, made.layer(node, closing))
+    build = made.build
+    refined = build.op("Concat", *(made.maps[name] for name in refined_maps(lattice.program)), axis=2)
+    scaled = build.op("Mul", build.op("Transpose", refined, perm=[2, 0, 1]), build.scalar(1 / MEAN_UNIT))
+    build.publish(scaled, SHIFTED)
+    inputs, _ = ports_of(lattice.program, closing)
+    outputs = [port(SHIFTED, TensorProto.FLOAT, ("channels", "h", "w"))]
+    return build.model(closing.name, [made.inputs[name] for name in inputs], outputs)
+
+
+def refined_maps(program: Program) -> list[str]:
+    """The maps that make up what the synthesis sees, in order of channels: one per refining layer."""
+    return [node.name for node in program.nodes() if node.onto]
+
+
 def ports_of(program: Program, stage: Stage) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of a stage's inputs (latents, means, maps) and outputs (parameters, means, maps)."""
     entered = [entry for entry in stage.entries if not isinstance(entry, Joined)]
     means = [name for entry in entered if isinstance(entry, Shifted) for name in entry.stages]
     given = [program.by_name[name].means_tensor for name in means if program.by_name[name].means]
     inputs = (*(entry.latent for entry in entered), *given, *program.taken(stage))
+    if stage is program.closing:
+        return tuple(dict.fromkeys(inputs)), (SHIFTED,)
     outputs = (stage.parameters_tensor, *((stage.means_tensor,) if stage.means else ()), *program.kept(stage))
     return tuple(dict.fromkeys(inputs)), outputs
 

@@ -41,8 +41,10 @@ FAMILIES = {
     "bmshj2018-hyperprior": "fastlic.export.students.balle2018:HyperpriorBalle2018",
     "cheng2020-anchor-checkerboard": "fastlic.export.students.cheng2020:Cheng2020Checkerboard",
     "elic2022": "fastlic.export.students.elic2022:Elic2022",
+    "feds": "fastlic.export.students.feds:Feds",
     "fu2023": "fastlic.export.students.fu2023:Fu2023",
     "ilc": "fastlic.export.students.ilc:Ilc",
+    "kdic": "fastlic.export.students.kdic:Kdic",
     "mbt2018-mean": "fastlic.export.students.balle2018:MeanScaleMinnen2018",
 }
 

@@ -145,7 +145,7 @@ class Prior(nn.Module):
 
 
 class Posterior(nn.Module):
-    """What the encoder codes: state (B, width, h, w) and features of its stride -> latent (B, channels, h, w), float."""
+    """What the encoder codes: state (B, width, h, w) and features alike -> latent (B, channels, h, w), float."""
 
     def __init__(self, settings: BgVaeConfiguration, stage: int, channels: int) -> None:
         super().__init__()

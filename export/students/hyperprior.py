@@ -239,7 +239,9 @@ def recipe_of(parts: Parts) -> Recipe:
         if stage.means:
             shifts.append(Shift(len(schedule), y_float.name, stage.means_tensor, MEAN_UNIT))
         schedule.append(Code("y", "normal", stage.channels, stage.parity, stage.parameters_tensor))
-    if around:
+    if program.closing:
+        schedule.append(Run(program.closing.name, *ports_of(program, program.closing)))
+    elif around:
         schedule.append(Run("shift", ("y", *(stage.means_tensor for stage in stages)), (SHIFTED,)))
     schedule.append(Run("synthesis", (seen.name,), (PICTURE.name,)))
     analysed = (y_float,) if around else (y_float, y)

@@ -68,5 +68,5 @@ def test_from_mapping_unknown_key_is_refused_by_name():
 
 @pytest.mark.parametrize("name", [None, 3, "fu2024"])
 def test_family_of_unknown_student_lists_the_known(name):
-    with pytest.raises(CheckpointError, match=r"must be one of \['fu2023'\]"):
+    with pytest.raises(CheckpointError, match=r"must be one of \[.*'fu2023'.*\]"):
         family_of({"student": name})
