@@ -95,16 +95,24 @@ class HyperpriorBalle2018(FactorisedBalle2018):
         """Channels of z."""
         return self.configuration.N
 
-    def parts(self, program: Program, *, absolute: bool) -> Parts:
-        """The networks, with the stages that code y."""
-        return Parts(
-            self.configuration.M, self.configuration.N, self.g_a, self.h_a, self.g_s, self.entropy_bottleneck, program,
-            absolute,
-        )  # fmt: skip
+    def parts(self) -> Parts:
+        """The networks, with the stages that code y.
+
+        The last ReLU is left out: a negative scale is the smallest level all the same.
+        """
+        return self._parts(self.h_s[:-1], means=False, absolute=True)
+
+    def _parts(self, h_s: nn.Module, *, means: bool, absolute: bool) -> Parts:
+        """One stage: h_s gives the numbers of all of y at once."""
+        n, m, prior = self.configuration.N, self.configuration.M, self.entropy_bottleneck
+        entry = Hyper("z_hat", "z", prior.medians().double().numpy())
+        *nodes, last = chain("h_s", h_s, entry.name, last=None)
+        stage = Stage("hyper", (entry,), (*nodes, numbers_of(last, m)), "y", (0, m), means=means)
+        return Parts(m, n, self.g_a, self.h_a, self.g_s, prior, Program((stage,)), absolute)
 
     def recipe(self) -> Recipe:
-        """How it becomes a bundle. The last ReLU is left out: a negative scale is the smallest level all the same."""
-        return recipe_of(self.parts(single_stage(self, self.h_s[:-1], means=False), absolute=True))
+        """How it becomes a bundle."""
+        return recipe_of(self.parts())
 
 
 class MeanScaleMinnen2018(HyperpriorBalle2018):
@@ -120,14 +128,6 @@ class MeanScaleMinnen2018(HyperpriorBalle2018):
             deconv(n, m), nn.LeakyReLU(), deconv(m, m * 3 // 2), nn.LeakyReLU(), conv(m * 3 // 2, 2 * m, 3, 1)
         )
 
-    def recipe(self) -> Recipe:
-        """How it becomes a bundle."""
-        return recipe_of(self.parts(single_stage(self, self.h_s, means=True), absolute=False))
-
-
-def single_stage(model: HyperpriorBalle2018, h_s: nn.Module, *, means: bool) -> Program:
-    """h_s gives the numbers of all of y at once."""
-    count = model.configuration.M
-    entry = Hyper("z_hat", "z", model.entropy_bottleneck.medians().double().numpy())
-    *nodes, last = chain("h_s", h_s, entry.name, last=None)
-    return Program((Stage("hyper", (entry,), (*nodes, numbers_of(last, count)), "y", (0, count), means=means),))
+    def parts(self) -> Parts:
+        """The networks, with the stages that code y."""
+        return self._parts(self.h_s, means=True, absolute=False)

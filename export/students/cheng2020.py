@@ -118,12 +118,16 @@ class Cheng2020Checkerboard(nn.Module):
         """The whole configuration, as far as the tensors show it."""
         return widths_in(state, {"N": "g_a.0.conv1.weight"})
 
-    def recipe(self) -> Recipe:
-        """How it becomes a bundle."""
+    def parts(self) -> Parts:
+        """The networks, with the stages that code y."""
         n, codec = self.configuration.N, self.latent_codec.get_submodule
         prior = cast(FactorisedPrior, codec("hyper.entropy_bottleneck"))
         entry = Hyper("z_hat", "z", prior.medians().double().numpy())
         features = chain("h_s", codec("hyper.h_s"), entry.name, last=1.0)
         group = CheckerboardGroup("y", (0, n), codec("y.context_prediction"), codec("y.entropy_parameters"))
         stages = checkerboard_stages(group, features[-1].name, None, (entry,), tuple(features))
-        return recipe_of(Parts(n, n, self.g_a, codec("hyper.h_a"), self.g_s, prior, Program(stages)))
+        return Parts(n, n, self.g_a, codec("hyper.h_a"), self.g_s, prior, Program(stages))
+
+    def recipe(self) -> Recipe:
+        """How it becomes a bundle."""
+        return recipe_of(self.parts())

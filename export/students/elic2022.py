@@ -129,8 +129,8 @@ class Elic2022(nn.Module):
             groups.append(int(state[key].shape[1]))
         return {**seen, "groups": groups} if groups else seen
 
-    def recipe(self) -> Recipe:
-        """How it becomes a bundle."""
+    def parts(self) -> Parts:
+        """The networks, with the stages that code y."""
         settings, codec = self.configuration, self.latent_codec.get_submodule
         prior = cast(FactorisedPrior, codec("hyper.entropy_bottleneck"))
         entry = Hyper("z_hat", "z", prior.medians().double().numpy())
@@ -150,8 +150,11 @@ class Elic2022(nn.Module):
             modules = codec(f"y.latent_codec.y{k}").get_submodule
             group = CheckerboardGroup(f"y{k}", channels, modules("context_prediction"), modules("entropy_parameters"))
             stages += checkerboard_stages(group, features[-1].name, context, entries, nodes)
-        parts = Parts(settings.M, settings.N, self.g_a, codec("hyper.h_a"), self.g_s, prior, Program(stages))
-        return recipe_of(parts)
+        return Parts(settings.M, settings.N, self.g_a, codec("hyper.h_a"), self.g_s, prior, Program(stages))
+
+    def recipe(self) -> Recipe:
+        """How it becomes a bundle."""
+        return recipe_of(self.parts())
 
 
 def _with(latest: Shifted, seen: str | None, count: int) -> tuple[tuple[Entry, ...], str]:
