@@ -20,6 +20,7 @@ HERE = Path(__file__).parent / "native"
 FLAGS = ("-std=c++17", "-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-Wall", "-Wextra")
 # A file of the corpus asks for no more than this; an allocation beyond it, or more memory in all, is a finding.
 MALLOC_MIB, MEMORY_MIB, SECONDS_EACH, MAX_LENGTH = 64, 512, 2, 8192
+INPUTS_PER_SECOND = 3000
 CHOICES = (0, 1, 2, 3, 7, 64)  # first bytes of the seeds: which distributions read them
 
 
@@ -31,12 +32,12 @@ class Fuzzer:
     has_libfuzzer: bool
 
 
-def fuzzer(folder: Path) -> Fuzzer | None:
-    """Build into `folder`; None where no compiler has sanitizers."""
+def fuzzer(folder: Path, *, libfuzzer: bool = True) -> Fuzzer | None:
+    """Build into `folder`, with libFuzzer where wanted and found; None where no compiler has sanitizers."""
     program = folder / "fuzz-parser"
     sources = [*build.sources(), HERE / "parser.cpp"]
     clang, other = shutil.which("clang++"), os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
-    if clang and _compiles(clang, "fuzzer,address,undefined", sources, program):
+    if libfuzzer and clang and _compiles(clang, "fuzzer,address,undefined", sources, program):
         return Fuzzer(program, True)
     if other and _compiles(other, "address,undefined", [*sources, HERE / "standalone.cpp"], program):
         return Fuzzer(program, False)
@@ -74,7 +75,7 @@ def run(
         return _outcome([str(fuzzer.program), *options, "-print_final_stats=1", str(corpus)])
     pack = corpus / "inputs"
     with pack.open("wb") as file:
-        for number, data in enumerate(itertools.islice(inputs, round(2000 * seconds))):
+        for number, data in enumerate(itertools.islice(inputs, round(INPUTS_PER_SECOND * seconds))):
             file.write((len(data) + 1).to_bytes(4, "little") + bytes([CHOICES[number % len(CHOICES)]]) + data)
     return _outcome([str(fuzzer.program), str(pack)])
 
