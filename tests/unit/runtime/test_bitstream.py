@@ -71,6 +71,49 @@ def test_header_fields_match_the_document() -> None:
     ]
 
 
+def packed(header: bitstream.Header) -> bytes:
+    """The 48 bytes of a header, by the table of docs/format.md."""
+    values = header._asdict() | {"magic": bitstream.MAGIC, "version": 1, "flags": int(header.has_metadata)}
+    codes = "".join(code for code, name in bitstream.FIELDS if name != "header_crc")
+    names = [name for _, name in bitstream.FIELDS if name != "header_crc"]
+    fields = struct.pack(f"<{codes}", *(values[name] for name in names))
+    return fields + struct.pack("<I", zlib.crc32(fields))
+
+
+u16, u32 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
+
+
+@given(
+    st.builds(
+        bitstream.Header,
+        width=u32.filter(bool),
+        height=u32.filter(bool),
+        tile_width=u16.filter(bool),
+        tile_height=u16.filter(bool),
+        rate=u16,
+        fingerprint=st.binary(min_size=8, max_size=8),
+        student_hash=u32,
+        metadata_length=u32,
+        index_length=u32,
+    )
+)
+def test_probe_any_header_reads_back_equal(header: bitstream.Header) -> None:
+    assert bitstream.probe(packed(header)) == header
+
+
+@given(st.binary(min_size=36, max_size=36), st.sampled_from([b"\0", b"\1", b"\2"]))
+def test_probe_any_fields_with_the_right_crc_raise_or_are_the_only_form_of_that_header(
+    fields: bytes, flags: bytes
+) -> None:
+    body = bitstream.MAGIC + b"\1" + flags + fields[:34]
+    data = body + struct.pack("<I", zlib.crc32(body))
+    try:
+        header = bitstream.probe(data)
+    except CorruptedStream:
+        return
+    assert packed(header) == data
+
+
 @given(
     width=st.integers(1, 700),
     height=st.integers(1, 700),
