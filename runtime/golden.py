@@ -84,11 +84,17 @@ def check_all(engine: str | None, *, threads: int | None = None) -> Iterator[Fin
         students.setdefault(bundle_of(golden), []).append(golden)
     for name, reader in conformance.ways(engine):
         for path, files in students.items():
-            yield from check_student(path, files, name, reader, threads=threads)
+            yield from check_student(path, files, name, reader, threads=threads, must_run=engine is not None)
 
 
 def check_student(
-    path: Path, files: Iterable[Golden], engine: str, reader: str, *, threads: int | None = None
+    path: Path,
+    files: Iterable[Golden],
+    engine: str,
+    reader: str,
+    *,
+    threads: int | None = None,
+    must_run: bool = True,
 ) -> Iterator[Finding]:
     """Decode the golden files of one student; symbols must be those listed, pixels within `TOLERANCE` levels.
 
@@ -97,6 +103,7 @@ def check_student(
         files: written with it.
         engine, reader: as for `Decoder`; one that cannot run is a problem, not an exception.
         threads: of both.
+        must_run: whether an engine that was never prepared for this student is a problem.
     """
     way = f"{engine}, {reader} reader"
     try:
@@ -108,7 +115,10 @@ def check_student(
     except EngineNotPrepared:
         yield Finding(f"{path.name}, {way}: not prepared by fastlic build, not decoded")
     except FastlicError as error:
-        yield Finding(f"{path.name}, {way}", f"{type(error).__name__}: {error}")
+        if isinstance(error, EngineNotPrepared) and not must_run:
+            yield Finding(f"{path.name}, {way}: not prepared, not decoded")
+        else:
+            yield Finding(f"{path.name}, {way}", f"{type(error).__name__}: {error}")
 
 
 def _problem(golden: Golden, bundle: Bundle, decoder: Decoder) -> str | None:
