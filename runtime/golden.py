@@ -112,11 +112,9 @@ def check_student(
                 yield Finding(f"{golden.file}, {way}", _problem(golden, bundle, decoder))
     except PinMismatch:
         yield Finding(f"{path.name}, {way}: pinned to another machine, not decoded")
-    except EngineNotPrepared:
-        yield Finding(f"{path.name}, {way}: not prepared by fastlic build, not decoded")
     except FastlicError as error:
         if isinstance(error, EngineNotPrepared) and not must_run:
-            yield Finding(f"{path.name}, {way}: not prepared, not decoded")
+            yield Finding(f"{path.name}, {way}: not prepared by fastlic build, not decoded")
         else:
             yield Finding(f"{path.name}, {way}", f"{type(error).__name__}: {error}")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastlic.errors import StudentNotFound
+from fastlic.errors import EngineNotPrepared, PinMismatch, StudentNotFound
 from fastlic.runtime import golden
 from fastlic.runtime.golden import Golden
 
@@ -58,6 +58,29 @@ def with_checksum_changed(folder: Path) -> None:
 def with_picture_cropped(folder: Path) -> None:
     path = folder / "tiny-square.png"
     Image.open(path).crop((0, 0, 64, 63)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "must_run", "check", "problem"),
+    [
+        (PinMismatch("x"), True, "pinned to another machine, not decoded", None),
+        (EngineNotPrepared("run fastlic build"), False, "not prepared by fastlic build, not decoded", None),
+        (EngineNotPrepared("run fastlic build"), True, "reader", "EngineNotPrepared: run fastlic build"),
+    ],
+)
+def test_check_student_that_cannot_be_loaded_here_is_told_apart(
+    error: Exception, must_run: bool, check: str, problem: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(golden, "Decoder", refuse)
+    path = golden.folder() / "tiny.licb"
+
+    (finding,) = golden.check_student(path, [square()], "ort-cpu", "constriction", must_run=must_run)
+
+    assert finding.check.endswith(check)
+    assert finding.problem == problem
 
 
 @pytest.mark.parametrize(
