@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fastlic.errors import EngineUnavailable
 from fastlic.runtime.cache import Cache, default_folder
 
 REVISION = 1
@@ -74,6 +75,26 @@ class FormCache:
             OSError: the cache cannot be written to.
         """
         self._files.write(_file(model, form), made)
+
+
+def half_form(cache: FormCache, model: bytes, name: str) -> bytes:
+    """A graph in float16, as `fastlic build` has made it.
+
+    Args:
+        cache: where to look.
+        model: the graph as it stands in the bundle.
+        name: of the graph, for the message.
+
+    Raises:
+        EngineUnavailable: it was not made yet; the message says how to.
+    """
+    made = cache.find(model, Form(precision="f16"))
+    if made is None:
+        raise EngineUnavailable(
+            f"graph {name} was not written in float16 yet. Run `fastlic build STUDENT.licb --engine ort-cuda` once, or "
+            "choose precision='f32'."
+        )
+    return made
 
 
 def _file(model: bytes, form: Form) -> str:

@@ -80,13 +80,13 @@ class Engine(Protocol):
         """Release all graphs and their memory; they cannot be called afterwards."""
 
 
-# Engine -> its class. Modules are imported when an engine is asked for: absence is no error before that.
+# Engine -> its class, or what makes one. Modules are imported when an engine is asked for: absence is no error before.
 _CLASSES = {
     "ort-cpu": "fastlic.runtime.engines.ort:OrtCpuEngine",
     "ort-cuda": "fastlic.runtime.engines.ort_cuda:OrtCudaEngine",
     "tensorrt": "fastlic.runtime.engines.tensorrt.engine:TensorRTEngine",
     "tensorrt-rtx": "fastlic.runtime.engines.tensorrt.engine:TensorRTRTXEngine",
-    "torch": "fastlic.runtime.engines.torch:TorchEngine",
+    "torch": "fastlic.runtime.engines.torch:create",
 }
 # What "auto" tries, fastest first. `torch` is an oracle for development and is only ever used by name; so are, for now,
 # the engines of GPUs: no measurement says yet that they work (docs/kernels.md).

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,20 @@ from fastlic.runtime.engines.torch_operators import OPERATORS, Attributes, Opera
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def create(threads: int, device: int | None = None, **options: Any) -> TorchEngine:
+    """The engine on the CPU, or on a GPU where a device is named; options are those of the class.
+
+    Raises:
+        EngineUnavailable: it cannot run here.
+    """
+    if device is None:
+        return TorchEngine(threads, **options)
+    from fastlic.runtime.engines.torch_cuda import TorchCudaEngine
+
+    return TorchCudaEngine(threads, device=device, **options)
+
 
 # PyTorch's precision settings belong to the process, so one graph at a time may hold them.
 _settings = threading.Lock()
@@ -54,17 +68,19 @@ class TorchEngine:
             )
         self._threads = threads
         self._onednn = onednn
-        self._graphs: list[_TorchGraph] = []
+        self._graphs: list[TorchGraph] = []
 
     def load(self, model: bytes, name: str, exact: bool) -> Graph:
         """Prepare one graph; see `Engine.load`. Every graph here runs as an exact one must."""
-        try:
-            proto = self._onnx.load_model_from_string(model)
-        except Exception as error:  # protobuf's DecodeError, which onnx does not name
-            raise BundleError(f"graph {name}: no ONNX model ({error}). The bundle is damaged.") from error
-        graph = _TorchGraph(self, name, proto)
+        graph = TorchGraph(self, name, self._proto(model, name))
         self._graphs.append(graph)
         return graph
+
+    def _proto(self, model: bytes, name: str) -> Any:
+        try:
+            return self._onnx.load_model_from_string(model)
+        except Exception as error:  # protobuf's DecodeError, which onnx does not name
+            raise BundleError(f"graph {name}: no ONNX model ({error}). The bundle is damaged.") from error
 
     def info(self) -> EngineInfo:
         """Name, PyTorch's version, threads and whether oneDNN is used."""
@@ -111,17 +127,37 @@ class _Node:
     label: str
 
 
-class _TorchGraph:
-    """One ONNX graph as a list of nodes in its own (topological) order."""
+class TorchGraph:
+    """One ONNX graph as a list of nodes in its own (topological) order.
 
-    def __init__(self, engine: TorchEngine, name: str, proto: Any) -> None:
+    Args:
+        engine: whose precision and threads it runs with.
+        name: of the graph, for messages.
+        proto: the ONNX model.
+        device: of torch, for tensors; those of int64 are shapes and stay on the CPU.
+        operators: to run nodes with.
+
+    Raises:
+        BundleError: there is no such operator, or a weight cannot be read.
+    """
+
+    def __init__(
+        self,
+        engine: TorchEngine,
+        name: str,
+        proto: Any,
+        device: str = "cpu",
+        operators: Mapping[str, Operator] = OPERATORS,
+    ) -> None:
         onnx, torch = importlib.import_module("onnx"), importlib.import_module("torch")
-        self._engine, self._name = engine, name
+        self._engine, self._name, self._operators = engine, name, operators
         graph = proto.graph
         try:
             self._weights: dict[str, Tensor] = {
                 # Weights lie in the bundle: a tensor that names a file finds none in os.devnull, which is no folder.
-                tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor, os.devnull)))
+                tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor, os.devnull))).to(
+                    "cpu" if tensor.data_type == onnx.TensorProto.INT64 else device
+                )
                 for tensor in graph.initializer
             }
         except Exception as error:
@@ -131,6 +167,27 @@ class _TorchGraph:
         self._nodes = self._read_nodes(graph, onnx)
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """See `Graph`."""
+        from torch import from_numpy
+
+        with self._engine.full_precision():
+            # Copied: the caller's array may be read-only, which torch cannot say, and operators may return views of it.
+            outputs = self.run([from_numpy(array.copy()) for array in inputs])
+            return [np.array(output.contiguous().numpy()) for output in outputs]
+
+    def close(self) -> None:
+        """Drop weights and nodes."""
+        self._weights = {}
+        self._nodes = None
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Evaluate on tensors, inside the engine's `full_precision`; outputs may be views of inputs.
+
+        Raises:
+            BundleError: the graph does not accept these inputs, or fails on them.
+        """
+        from torch import OutOfMemoryError, Tensor
+
         if self._nodes is None:
             raise ValueError(f"graph {self._name}: its engine was closed")
         if len(inputs) != len(self._inputs):
@@ -138,24 +195,14 @@ class _TorchGraph:
                 f"graph {self._name}: has {len(self._inputs)} inputs, the manifest gives {len(inputs)}. "
                 "Export the bundle again."
             )
-        with self._engine.full_precision():
-            return self._evaluate(self._nodes, inputs)
-
-    def close(self) -> None:
-        """Drop weights and nodes."""
-        self._weights = {}
-        self._nodes = None
-
-    def _evaluate(self, nodes: Sequence[_Node], inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        from torch import Tensor, from_numpy
-
-        # Copied: the caller's array may be read-only, which torch cannot say, and an operator may return a view of it.
         tensors: dict[str, Tensor] = dict(self._weights)
-        tensors.update((name, from_numpy(array.copy())) for name, array in zip(self._inputs, inputs, strict=True))
-        for node in nodes:
+        tensors.update(zip(self._inputs, inputs, strict=True))
+        for node in self._nodes:
             given = [tensors[name] if name else None for name in node.inputs]
             try:
                 made = node.operator(node.attributes, *given)
+            except OutOfMemoryError:
+                raise
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
                 raise BundleError(
                     f"graph {self._name}: {node.label} fails: {error}. Export the bundle again."
@@ -164,7 +211,7 @@ class _TorchGraph:
             tensors.update((name, result) for name, result in zip(node.outputs, results, strict=False) if name)
             for name in node.dead:
                 tensors.pop(name, None)
-        return [np.array(tensors[name].contiguous().numpy()) for name in self._outputs]
+        return [tensors[name] for name in self._outputs]
 
     def _read_nodes(self, graph: Any, onnx: Any) -> list[_Node] | None:
         last_use = {name: number for number, node in enumerate(graph.node) for name in node.input}
@@ -172,7 +219,7 @@ class _TorchGraph:
         nodes = []
         for number, node in enumerate(graph.node):
             label = f"{node.op_type} {node.name!r}" if node.name else f"{node.op_type} {node.output[0]!r}"
-            operator = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+            operator = self._operators.get(node.op_type) if node.domain in ("", "ai.onnx") else None
             if operator is None:
                 kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
                 raise BundleError(

@@ -97,8 +97,8 @@ def deform_conv(
     dilation_y, dilation_x = _pair(attributes, "dilations")
     outputs, _, _, taps_x = weight.shape
     batch, taps, height, width = offset.shape[0], offset.shape[1] // 2, *offset.shape[2:]
-    rows = torch.arange(height)[:, None] * stride_y - top
-    columns = torch.arange(width) * stride_x - left
+    rows = torch.arange(height, device=x.device)[:, None] * stride_y - top
+    columns = torch.arange(width, device=x.device) * stride_x - left
     result = x.new_zeros(batch, outputs, height * width)
     for tap in range(taps):
         i, j = divmod(tap, taps_x)

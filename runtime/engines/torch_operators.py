@@ -1,7 +1,8 @@
 """What each ONNX operator means, in PyTorch: the table of the `torch` engine.
 
 Knows the operators that exported graphs use, as ONNX opset 22 defines them, one small function each; an operator that
-is not in `OPERATORS` is an error when a graph is loaded. Tensors live on the CPU; shapes are int64 tensors, as in ONNX.
+is not in `OPERATORS` is an error when a graph is loaded. Tensors live on any device; shapes are int64 tensors, as in
+ONNX, and always on the CPU.
 Source: the ONNX operator specification.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import operator as python
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,7 +160,8 @@ def _tile(attributes: Attributes, x: Tensor, repeats: Tensor) -> Tensor:
 
 def _gather(attributes: Attributes, x: Tensor, indices: Tensor) -> Tensor:
     axis = attributes.get("axis", 0) % x.ndim
-    flat = x.index_select(axis, indices.reshape(-1).long() % x.shape[axis])
+    chosen = indices.reshape(-1).long() % x.shape[axis]
+    flat = x.index_select(axis, chosen if chosen.device == x.device else _index(tuple(chosen.tolist()), x.device))
     return flat.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
@@ -171,8 +173,6 @@ def _slice(
     axes: Tensor | None = None,
     steps: Tensor | None = None,
 ) -> Tensor:
-    import torch
-
     first, last = _ints(starts), _ints(ends)
     over = range(len(first)) if axes is None else _ints(axes)
     # Python's slicing rules, except that an end before the first element, below -size, is written None.
@@ -182,8 +182,16 @@ def _slice(
         if step == 1:
             x = x.narrow(axis, kept.start if kept else 0, len(kept))
         else:
-            x = x.index_select(axis, torch.tensor(kept, dtype=torch.int64))
+            x = x.index_select(axis, _index(tuple(kept), x.device))
     return x
+
+
+@lru_cache(256)
+def _index(values: tuple[int, ...], device: Any) -> Tensor:
+    """Indices on a device. Kept: what CUDA captures must not copy from the host."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.int64, device=device)
 
 
 def _split(attributes: Attributes, x: Tensor, sizes: Tensor | None = None) -> Sequence[Tensor]:
