@@ -11,15 +11,19 @@ PICTURE ?= tests/data/kodim23.png
 # CHECKPOINT   .pt to ship as a student, its .json beside it; CALIBRATION: folder or .tar of photographs that are not Kodak's
 CHECKPOINT ?=
 CALIBRATION ?=
+# KODAK        folder of the Kodak pictures, for `bench`
+KODAK ?=
 TESTS ?= tests
 # PREFIX       where `make c-library` installs
 PREFIX ?= build/c
 
 BIN = $(abspath $(VENV))/bin
+BENCH = $(BIN)/fastlic bench
+REPORT = --json build/bench/$(1).json --html build/bench/$(1).html --markdown docs/performance.md
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/*/*.h kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint student sanitize fuzz format c-library golden gpu-check clean
+.PHONY: demo test lint bench bench-quick student sanitize fuzz format c-library golden gpu-check tensorrt-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -33,6 +37,19 @@ lint: $(VENV)/dev-ready ## style, format, types; type checkers cannot follow an 
 	mkdir -p build/typing/fastlic
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) build/typing/fastlic
 	cd build/typing && $(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
+
+bench: $(VENV)/dev-ready ## the tables of docs/performance.md that name this command; KODAK=FOLDER, an idle machine, 12 minutes; what cannot run is said, and the rest goes on
+	mkdir -p build/bench
+	-$(BENCH) $(PICTURE) --threads 1 --count 3 --seconds 0 --rounds 9 --peer quick --json benchmarks/baseline.json
+	-$(BENCH) $(addprefix $(KODAK)/,kodim05.png kodim07.png kodim23.png) --peer all $(call REPORT,comparison) \
+	  --table latency --table stages --table comparison
+	-$(BENCH) $(PICTURE) --threads 1 --count 3 --seconds 1 --throughput --kernels $(call REPORT,kernels) \
+	  --table throughput --table kernels
+	-$(BENCH) $(PICTURE) 768x512 1216x832 1728x1152 2432x1664 3456x2304 4864x3328 6000x4000 --threads 2 --count 2 --seconds 0 \
+	  $(call REPORT,growth) --table growth --table scaling
+
+bench-quick: $(VENV)/dev-ready ## ratios to two other codecs beside the committed ones; warns where one became worse
+	$(BENCH) $(PICTURE) --threads 1 --count 3 --seconds 0 --rounds 5 --peer quick --baseline benchmarks/baseline.json
 
 student: $(VENV)/dev-ready ## export CHECKPOINT, verified, to the students in the package; its card is written by hand
 	$(BIN)/fastlic export $(CHECKPOINT) --calibration $(CALIBRATION) --force \
@@ -60,8 +77,21 @@ golden: $(VENV)/dev-ready ## add the golden files of students that have none yet
 gpu-check: $(VENV)/dev-ready ## tests that need a GPU; without one they are skipped with the reason
 	$(BIN)/python -m pytest -q -rs tests/gpu
 
+# TENSORRT_INCLUDE  folder of TensorRT's public headers, to compile the C++ plugin and the example; optional
+TENSORRT_INCLUDE ?=
+
+tensorrt-check: $(VENV)/dev-ready ## NVIDIA's own parser, builder and bindings on every student; needs no GPU
+	$(PYTHON) -m venv $(VENV)-tensorrt
+	$(VENV)-tensorrt/bin/python -m pip install --quiet --disable-pip-version-check \
+	  hypothesis pytest setuptools pybind11 onnx onnx-ir tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs
+	$(VENV)-tensorrt/bin/python -m pip install --quiet --disable-pip-version-check --no-deps tensorrt-cu13-bindings
+	FASTLIC_REQUIRE_NATIVE=1 $(VENV)-tensorrt/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	FASTLIC_TENSORRT_CHECK=1 FASTLIC_TENSORRT_INCLUDE=$(TENSORRT_INCLUDE) $(VENV)-tensorrt/bin/python -m pytest -q -rs \
+	  tests/unit/engines/test_tensorrt_binding.py tests/unit/engines/test_tensorrt_rtx.py \
+	  tests/unit/kernels/test_tensorrt_plugin.py tests/unit/kernels/test_tensorrt_ptx.py
+
 clean:
-	rm -rf $(VENV) build demo dist *.egg-info kernels/*.so
+	rm -rf $(VENV) $(VENV)-tensorrt build demo dist *.egg-info kernels/*.so
 
 $(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) --editable .
