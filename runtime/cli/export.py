@@ -19,9 +19,7 @@ def command(
     configuration: Annotated[Path | None, typer.Option("--config", help="Configuration that is elsewhere.")] = None,
     student: Annotated[
         str | None,
-        typer.Option(
-            help="Family of a checkpoint in CompressAI's format, such as mbt2018-mean; no configuration then."
-        ),
+        typer.Option(help="Family of a checkpoint in CompressAI's format, which needs no configuration."),
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Folder or .tar of pictures to calibrate on; made up by default.")
