@@ -59,7 +59,7 @@ STUDENTS = {
             "heads": 2,
             "expansion": 2,
             "embedding": 6,
-            "lambdas": [0.002, 0.004, 0.008, 0.016, 0.032],
+            "lambdas": [0.002, 0.006, 0.018, 0.054, 0.162],
             "scale_activation": SCALE,
             "input": INPUT,
         },
@@ -98,22 +98,23 @@ STUDENTS = {
 }
 
 
-def make(name: str, folder: Path) -> Path:
-    """Train and export one student; returns the bundle's path."""
+def make(name: str, folder: Path) -> None:
+    """Train and export one student to `folder`."""
     small = STUDENTS[name]
     torch.manual_seed(small.lesson.seed)
     torch.set_num_threads(1)
     model = from_configuration(small.configuration)
     rows = train(model, made_up(16, 128, seed=5), small.lesson)
-    print(f"{name}: loss {rows[0]['loss']:.2f} -> {rows[-1]['loss']:.2f}, {rows[-1]['bpp']:.3f} bpp", flush=True)
+    print(f"{name}: loss {rows[0]['loss']:.2f} -> {rows[-1]['loss']:.2f}, {rows[-1]['bpp']:.3f} bpp")
     with tempfile.TemporaryDirectory() as work:
         checkpoint = Path(work) / f"{name}.pt"
         torch.save(model.state_dict(), checkpoint)
         told = {"licence": "CC0-1.0", "training": f"{small.lesson.steps} steps on made-up pictures"}
         checkpoint.with_suffix(".json").write_text(json.dumps({**small.configuration, **told}))
-        report = convert(checkpoint, folder / f"{name}.licb", progress=lambda line: print(f"{name}: {line}", flush=True))
+        report = convert(
+            checkpoint, folder / f"{name}.licb", progress=lambda line: print(f"{name}: {line}", flush=True)
+        )
     print(f"{name}: {report['bytes']} bytes, rate cost {report['rate_cost']}")
-    return folder / f"{name}.licb"
 
 
 def main() -> None:
