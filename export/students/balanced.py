@@ -36,6 +36,25 @@ class RateEmbedding(nn.Module):
         return self.outer(functional.silu(self.inner(at)))[0]
 
 
+class RateGain(nn.Module):
+    """A factor per channel that grows with the rate: (lambda / geometric mean) to a learnt power, at first 1/2.
+
+    The encoder multiplies a latent by it before rounding, the decoder divides: a finer step where lambda is larger.
+    """
+
+    distances: Tensor
+
+    def __init__(self, lambdas: tuple[float, ...], channels: int) -> None:
+        super().__init__()
+        logs = torch.tensor(lambdas, dtype=torch.float64).log()
+        self.register_buffer("distances", (logs - logs.mean()).float(), persistent=False)
+        self.power = nn.Parameter(torch.full((channels, 1, 1), 0.5))
+
+    def forward(self, rate: Tensor) -> Tensor:
+        """A rate, int (1,), from 1 -> (channels, 1, 1), positive."""
+        return torch.exp(self.power * self.distances.index_select(0, rate.long() - 1))
+
+
 class ChannelNorm(nn.Module):
     """Layer norm over the channels of each position of (B, C, h, w), then a scale and a shift per channel."""
 

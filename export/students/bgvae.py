@@ -21,6 +21,7 @@ from fastlic.export.students.balanced import (
     BalancedConvNext,
     CrossAttention,
     RateEmbedding,
+    RateGain,
     WaveletDown,
     WaveletUp,
 )
@@ -127,7 +128,8 @@ class Pyramid(nn.Module):
 class Prior(nn.Module):
     """The Gaussian of a latent from the state: (B, width, h, w) -> mean and raw scale, (B, 3, channels, h, w).
 
-    The first of the three is a mixture's weight, which a single component does not need: zero.
+    The first of the three is a mixture's weight, which a single component does not need: zero. Both numbers grow with
+    the gain of the rate.
     """
 
     def __init__(self, width: int, channels: int) -> None:
@@ -138,14 +140,14 @@ class Prior(nn.Module):
             self.head.bias[:channels] = 0  # type: ignore[index]
             self.head.bias[channels:] = FIRST_SCALE  # type: ignore[index]
 
-    def forward(self, state: Tensor) -> Tensor:
-        """Shapes in the class docstring."""
-        numbers = self.head(state).unflatten(1, (2, -1))
+    def forward(self, state: Tensor, gain: Tensor) -> Tensor:
+        """Shapes in the class docstring; `gain` (channels, 1, 1)."""
+        numbers = self.head(state).unflatten(1, (2, -1)) * gain
         return torch.cat((torch.zeros_like(numbers[:, :1]), numbers), dim=1)
 
 
 class Posterior(nn.Module):
-    """What the encoder codes: state (B, width, h, w) and features alike -> latent (B, channels, h, w), float."""
+    """What the encoder codes: state and features (B, width, h, w) -> latent (B, channels, h, w), before its gain."""
 
     def __init__(self, settings: BgVaeConfiguration, stage: int, channels: int) -> None:
         super().__init__()
@@ -161,7 +163,7 @@ class Posterior(nn.Module):
 
 
 class Absorb(nn.Module):
-    """The state after a latent is known, at the stride of the next one: doubled in size where `up` says how wide."""
+    """The state after a latent, divided by its gain, is known, at the stride of the next one: doubled where `up`."""
 
     def __init__(self, settings: BgVaeConfiguration, stage: int, channels: int, up: int | None) -> None:
         super().__init__()
@@ -205,6 +207,7 @@ class BgVae(nn.Module):
         places = configuration.places
         self.bottom_up, self.pyramid = BottomUp(configuration), Pyramid(configuration)
         self.start = nn.Parameter(0.1 * torch.randn(configuration.widths[0], 1, 1))
+        self.gains = nn.ModuleList(RateGain(configuration.lambdas, channels) for _, channels in places)
         self.priors = nn.ModuleList(Prior(configuration.widths[stage], channels) for stage, channels in places)
         self.posteriors = nn.ModuleList(Posterior(configuration, stage, channels) for stage, channels in places)
         after = [stage for stage, _ in places[1:]] + [places[-1][0]]
@@ -255,12 +258,13 @@ class BgVae(nn.Module):
         state = self.first_state(features[0]).expand(len(picture), -1, -1, -1)
         likelihoods = []
         for place, (stage, _) in enumerate(self.configuration.places):
-            numbers = self.priors[place](state)
-            raw = self.posteriors[place](state, features[stage], selected)
+            gain = self.gains[place](selected)
+            numbers = self.priors[place](state, gain)
+            raw = self.posteriors[place](state, features[stage], selected) * gain
             seen = quantise(raw)
             found = mixture_likelihood(seen if rate is None else rate(raw), numbers, GAUSSIAN, 1)
             likelihoods.append(lower_bound(found, LIKELIHOOD_FLOOR))
-            state = self.absorb[place](state, seen, selected)
+            state = self.absorb[place](state, seen / gain, selected)
         return BgVaeCoded(self.to_picture(state), tuple(likelihoods), lambdas[chosen - 1] / lambdas[0])
 
     def recipe(self) -> Recipe:

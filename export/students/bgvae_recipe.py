@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastlic.export.integer.folding import MEAN_UNIT, SCALE_UNIT
 from fastlic.export.recipe import PICTURE, SELECTED, Arrays, Entropy, FloatGraph, Recipe, Tensors, Transform
@@ -37,7 +37,7 @@ def recipe_of(model: BgVae) -> Recipe:
     graphs = {
         "bottom_up": FloatGraph(_BottomUp(model), (PICTURE, SELECTED), (features[FINEST],)),
         "pyramid": FloatGraph(_Pyramid(model), (features[FINEST], SELECTED), tuple(features[2::-1]), "tile"),
-        "start": FloatGraph(_Start(model), (latents[0],), (states[0], gaussians[0]), "tile", pinned=True),
+        "start": FloatGraph(_Start(model), (latents[0], SELECTED), (states[0], gaussians[0]), "tile", pinned=True),
         "synthesis": FloatGraph(_Synthesis(model), (states[last], latents[last], SELECTED), (PICTURE,)),
         "posterior1": FloatGraph(_FirstPosterior(model), (features[0], SELECTED), (latents[0],), "tile"),
     }
@@ -91,9 +91,10 @@ def _float_bits(model: BgVae, tensors: Arrays) -> float:
     state, bits = model.first_state(torch.from_numpy(tensors["z1"])), 0.0
     for i in range(len(model.configuration.places)):
         latent = torch.from_numpy(tensors[f"z{i + 1}"]).float()[None]
-        likelihood = mixture_likelihood(latent, model.priors[i](state), GAUSSIAN, 1)
+        gain = model.gains[i](rate)
+        likelihood = mixture_likelihood(latent, model.priors[i](state, gain), GAUSSIAN, 1)
         bits -= float(torch.log2(likelihood.double().clamp_min(LIKELIHOOD_FLOOR)).sum())
-        state = model.absorb[i](state, latent, rate)
+        state = model.absorb[i](state, latent / gain, rate)
     return bits
 
 
@@ -128,16 +129,16 @@ class _Pyramid(Transform):
 
 
 class _Start(Transform):
-    """z1, of which only the size is read -> the first state and the Gaussian of z1."""
+    """z1, of which only the size is read, and rate -> the first state and the Gaussian of z1."""
 
     def __init__(self, model: BgVae) -> None:
         super().__init__()
-        self.constant, self.prior = model.start, model.priors[0]
+        self.constant, self.prior, self.gain = model.start, model.priors[0], model.gains[0]
 
     def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Shapes as in `Transform.values`."""
         state = self.constant.expand(-1, inputs[0].shape[1], inputs[0].shape[2])[None]
-        return state[0], _coded(self.prior(state))
+        return state[0], _coded(self.prior(state, self.gain(inputs[1])))
 
 
 class _Down(Transform):
@@ -146,12 +147,13 @@ class _Down(Transform):
     def __init__(self, model: BgVae, place: int) -> None:
         super().__init__()
         self.absorb, self.prior = model.absorb[place], model.priors[place + 1]
+        self.gain, self.next_gain = model.gains[place], model.gains[place + 1]
 
     def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Shapes as in `Transform.values`."""
         state, latent, rate = inputs
-        following = self.absorb(state[None], latent.to(state.dtype)[None], rate)
-        return following[0], _coded(self.prior(following))
+        following = self.absorb(state[None], latent.to(state.dtype)[None] / self.gain(rate), rate)
+        return following[0], _coded(self.prior(following, self.next_gain(rate)))
 
 
 class _Posterior(Transform):
@@ -159,12 +161,12 @@ class _Posterior(Transform):
 
     def __init__(self, model: BgVae, place: int) -> None:
         super().__init__()
-        self.network = model.posteriors[place]
+        self.network, self.gain = model.posteriors[place], model.gains[place]
 
     def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Shapes as in `Transform.values`."""
         state, features, rate = inputs
-        return (self.network(state[None], features[None], rate)[0],)
+        return ((self.network(state[None], features[None], rate) * self.gain(rate))[0],)
 
 
 class _FirstPosterior(Transform):
@@ -172,13 +174,13 @@ class _FirstPosterior(Transform):
 
     def __init__(self, model: BgVae) -> None:
         super().__init__()
-        self.constant, self.network = model.start, model.posteriors[0]
+        self.constant, self.network, self.gain = model.start, model.posteriors[0], model.gains[0]
 
     def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Shapes as in `Transform.values`."""
         features, rate = inputs
         state = self.constant.expand(-1, features.shape[1], features.shape[2])[None]
-        return (self.network(state, features[None], rate)[0],)
+        return ((self.network(state, features[None], rate) * self.gain(rate))[0],)
 
 
 class _Synthesis(Transform):
@@ -186,10 +188,11 @@ class _Synthesis(Transform):
 
     def __init__(self, model: BgVae) -> None:
         super().__init__()
-        self.absorb: nn.Module = model.absorb[-1]
+        self.absorb, self.gain = model.absorb[-1], model.gains[-1]
         self.to_picture = model.to_picture
 
     def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Shapes as in `Transform.values`."""
         state, latent, rate = inputs
-        return (255 * self.to_picture(self.absorb(state[None], latent.to(state.dtype)[None], rate))[0],)
+        entered = latent.to(state.dtype)[None] / self.gain(rate)
+        return (255 * self.to_picture(self.absorb(state[None], entered, rate))[0],)
