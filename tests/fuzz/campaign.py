@@ -33,30 +33,38 @@ class Meter(Protocol):
     def peak(self) -> int:
         """Bytes that were in use at once since `begin`, beyond what was in use then."""
 
+    def close(self) -> None:
+        """Measure no more."""
+
 
 class TracedMemory:
-    """What Python and NumPy allocate: exact, and so slow that only one call in some is traced.
+    """What Python and NumPy allocate: exact, and so slow that only a part of the calls is traced.
 
     Args:
-        every: trace one call in so many. All of them are kept from allocating much by `limited_memory`.
+        every: of so many blocks of calls one is traced. All are kept from allocating much by `limited_memory`.
+        block: calls in a row; starting to trace leaks a kilobyte, so it is not done for each call.
     """
 
-    def __init__(self, every: int = 1) -> None:
-        self._every, self._calls = every, 0
+    def __init__(self, every: int = 1, block: int = 1000) -> None:
+        self._every, self._block, self._calls, self._before = every, block, 0, 0
 
     def begin(self) -> None:
         """See `Meter.begin`."""
-        if self._calls % self._every == 0:
-            tracemalloc.start()
+        is_wanted = self._calls // self._block % self._every == 0
         self._calls += 1
+        if is_wanted != tracemalloc.is_tracing():
+            (tracemalloc.start if is_wanted else tracemalloc.stop)()
+        if is_wanted:
+            tracemalloc.reset_peak()
+            self._before, _ = tracemalloc.get_traced_memory()
 
     def peak(self) -> int:
         """See `Meter.peak`; 0 for a call that was not traced."""
-        if not tracemalloc.is_tracing():
-            return 0
-        peak = tracemalloc.get_traced_memory()[1]
+        return tracemalloc.get_traced_memory()[1] - self._before if tracemalloc.is_tracing() else 0
+
+    def close(self) -> None:
+        """Trace no more."""
         tracemalloc.stop()
-        return peak
 
 
 @contextmanager
@@ -85,6 +93,9 @@ class ResidentMemory:
     def peak(self) -> int:
         """See `Meter.peak`."""
         return self._status("VmHWM:") - self._before
+
+    def close(self) -> None:
+        """See `Meter.close`."""
 
     @staticmethod
     def _status(field_name: str) -> int:
@@ -154,6 +165,7 @@ class Campaign:
             self._try(data)
             if (count is not None and self.figures.inputs >= count) or (end is not None and time.monotonic() >= end):
                 break
+        self._meter.close()
         return self.figures
 
     def _try(self, data: bytes) -> None:

@@ -101,15 +101,16 @@ def test_campaign_stops_after_its_time(tmp_path: Path) -> None:
     assert campaign.run(itertools.repeat(b"good"), seconds=0.05).inputs > 1
 
 
-def test_traced_memory_of_some_calls_is_that_of_one_in_so_many(tmp_path: Path) -> None:
-    meter = TracedMemory(every=3)
+def test_traced_memory_of_some_blocks_is_that_of_one_in_so_many(tmp_path: Path) -> None:
+    meter = TracedMemory(every=3, block=2)
     peaks = []
-    for _ in range(6):
+    for _ in range(12):
         meter.begin()
         bytearray(1 << 20)
         peaks.append(meter.peak() >= 1 << 20)
+    meter.close()
 
-    assert peaks == [True, False, False] * 2
+    assert peaks == [True, True, False, False, False, False] * 2
 
 
 def test_limited_memory_is_met_inside_and_not_afterwards() -> None:
