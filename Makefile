@@ -58,7 +58,7 @@ student: $(VENV)/dev-ready ## export CHECKPOINT, verified, to the students in th
 sanitize: $(VENV)/dev-ready ## what feeds hostile bytes to native code, under address and undefined behaviour sanitizers
 	FASTLIC_SANITIZE=address,undefined $(BIN)/python setup.py --quiet build_ext --inplace --force
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(BIN)/python -m pytest -q tests/unit/entropy tests/conformance tests/hostile; \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 $(BIN)/python -m pytest -q tests/unit/entropy tests/conformance tests/hostile tests/fuzz/test_inputs.py; \
 	  status=$$?; $(BIN)/python setup.py --quiet build_ext --inplace --force; exit $$status
 
 fuzz: $(VENV)/dev-ready ## a minute of damaged and forged files through parser, decoder and the sanitized C library
