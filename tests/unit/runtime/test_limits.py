@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import fields
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +24,10 @@ def test_defaults_hold_a_picture_of_a_large_camera() -> None:
 
     limits.check("max_pixels", 15_000 * 10_000, "pixels")
     limits.check("max_tile_pixels", 1024 * 1024, "a tile's pixels")
+
+
+def test_document_has_every_limit_and_its_default() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", document, re.MULTILINE)
+
+    assert {name: int(value.replace(",", "")) for name, value in rows} == asdict(Limits())
