@@ -38,7 +38,7 @@ lint: $(VENV)/dev-ready ## style, format, types; type checkers cannot follow an 
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard fastlic/*) runtime kernels export benchmarks) build/typing/fastlic
 	cd build/typing && $(BIN)/mypy --config-file ../../pyproject.toml -p fastlic
 
-bench: $(VENV)/dev-ready ## the tables of docs/performance.md that name this command; KODAK=FOLDER, an idle machine, 12 minutes; what cannot run is said, and the rest goes on
+bench: $(VENV)/dev-ready ## the tables of docs/performance.md that name this command; KODAK=FOLDER, on an idle machine
 	mkdir -p build/bench
 	-$(BENCH) $(PICTURE) --threads 1 --count 3 --seconds 0 --rounds 9 --peer quick --json benchmarks/baseline.json
 	-$(BENCH) $(addprefix $(KODAK)/,kodim05.png kodim07.png kodim23.png) --peer all $(call REPORT,comparison) \
@@ -74,8 +74,9 @@ c-library: $(VENV)/runtime-ready ## compile the C library and lay it out in PREF
 golden: $(VENV)/dev-ready ## add the golden files of students that have none yet; those that are there never change
 	cd tests && $(BIN)/python -m conformance.golden_files
 
-gpu-check: $(VENV)/dev-ready ## tests that need a GPU; without one they are skipped with the reason
-	$(BIN)/python -m pytest -q -rs tests/gpu
+gpu-check: $(VENV)/gpu-ready ## kernels, tests, timings on this machine's GPU; without one, the reason. KODAK=folder for its pictures
+	mkdir -p build
+	$(BIN)/python -m fastlic.benchmarks.gpu_check $(if $(KODAK),--kodak $(KODAK)) --json build/gpu-check.json
 
 # TENSORRT_INCLUDE  folder of TensorRT's public headers, to compile the C++ plugin and the example; optional
 TENSORRT_INCLUDE ?=
@@ -101,6 +102,10 @@ $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,bench,dev]'
 	@touch $@ $(VENV)/runtime-ready
+
+# pycuda compiles against the CUDA toolkit and the driver; where it cannot, gpu-check says what is missing.
+$(VENV)/gpu-ready: $(VENV)/dev-ready
+	-command -v nvcc >/dev/null && FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[gpu]' && touch $@
 
 $(VENV):
 	$(PYTHON) -m venv $(VENV)

@@ -1,21 +1,25 @@
-"""Tests that need a GPU: without one each is skipped, and says why."""
+"""Tests that need a GPU: without one each is skipped, and says why.
+
+The kernels' own tests (tests/unit/kernels) run here again: they launch through the fixture `run`, here the GPU.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from gpu.device_kernels import DeviceKernels
+
+from fastlic.errors import EngineUnavailable
+from fastlic.kernels.cuda.driver import Device, open_device
 
 
 def _absence() -> str | None:
     """Why there is no GPU to test on, or None."""
     try:
-        import torch
-    except ImportError:
-        return "no GPU test without torch: pip install 'fastlic[export]'"
-    if not torch.cuda.is_available():
-        build = torch.version.cuda
-        return f"no usable GPU: torch {torch.__version__} is built for {f'CUDA {build}' if build else 'CPU only'}"
+        open_device(0)
+    except EngineUnavailable as reason:
+        return f"no GPU to test on: {reason}"
     return None
 
 
@@ -26,3 +30,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if reason is not None:
         for item in here:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def device() -> Device:
+    """The first GPU."""
+    return open_device(0)
+
+
+@pytest.fixture(scope="session")
+def run(device: Device) -> DeviceKernels:
+    """Launches by plan on the GPU: `run(plan, arguments)`."""
+    return DeviceKernels(device)
