@@ -87,8 +87,8 @@ Drawing = Callable[[Any, Report], str]
 """Draws into a figure; gives the title."""
 
 _CAPTIONS = {
-    "stages": "Median time of each part of a decode, in the order of work. `code ...` is entropy decoding on the "
-    "processor; the other names are the student's networks.",
+    "stages": "Median time of each part of a decode, in the order of work. What begins with code is entropy decoding "
+    "on the processor; the other names are the student's networks.",
     "distribution": "A dot is one decode, a bar spans the quartiles, the line is the median. Dots far to the right are "
     "decodes that something else interrupted.",
     "scaling": "Median time of a decode, and the largest resident set of its process (interpreter and libraries "
@@ -96,7 +96,8 @@ _CAPTIONS = {
     "comparison": "Median time of a decode, everyone in turn in one run. dB is PSNR of real files; peers without it "
     "have random weights, made to give as many and as likely symbols as trained ones.",
     "kernels": "100 % would be a kernel that only moves what it must, or only multiplies what it must, at the rates "
-    "measured just before. A convolution by Winograd multiplies less than its formula says and can pass 100 %.",
+    "measured just before. A convolution by Winograd multiplies less than its formula says, "
+    "and a map may fit into caches: both can pass 100 %.",
 }
 
 
@@ -157,7 +158,7 @@ def _stages(figure: Any, report: Report) -> str:
         axis.barh(labels, widths, left=left, label=name, color=_SERIES[number % len(_SERIES)], height=0.6)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for label, end in zip(labels, left, strict=True):
-        axis.annotate(f" {end:.1f}", (end, label), va="center")
+        _beside(axis, f"{end:.3g}", end, label)
     axis.set(xlabel="milliseconds", xlim=(0, 1.12 * max(left)))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
@@ -217,7 +218,8 @@ def _comparison(figure: Any, report: Report) -> str:
     axis.barh(labels, values, color=colours, height=0.6)
     for row, value in zip(rows, values, strict=True):
         quality = "" if row.psnr is None else f", {row.psnr:.1f} dB"
-        axis.annotate(f" {value:.3g} ms; {row.bpp:.2f} bpp{quality}", (value, row.label), va="center", fontsize=8)
+        written = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+        _beside(axis, f"{written} ms; {row.bpp:.2f} bpp{quality}", value, row.label)
     axis.set(xlabel="milliseconds, logarithmic", xscale="log", xlim=(0.6 * min(values), 12 * max(values)))
     _plain_numbers(axis.xaxis)
     axis.invert_yaxis()
@@ -235,11 +237,16 @@ def _kernels(figure: Any, report: Report) -> str:
     axis.barh(range(len(rows)), shares, color=[_SERIES[makers.index(row.by) % 10] for row in rows], height=0.6)
     axis.set_yticks(range(len(rows)), labels)
     for number, (row, share) in enumerate(zip(rows, shares, strict=True)):
-        axis.annotate(f" {share:.0f} %, {row.bound}", (share, number), va="center", fontsize=8)
+        _beside(axis, f"{share:.0f} %, {row.bound}", share, number)
     axis.set(xlabel="percent of what the measured memory and matrix rates allow", xlim=(0, 1.25 * max(shares)))
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     return "Kernels beside the machine's limits"
+
+
+def _beside(axis: Any, text: str, end: float, row: Any) -> None:
+    """Write to the right of a bar."""
+    axis.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def _plain_numbers(axis: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fastlic.benchmarks.measure import Summary, host
+from fastlic.benchmarks.measure import NOISY, Summary, host
 
 
 @dataclass(frozen=True)
@@ -144,12 +144,15 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before trusting a figure."""
-        found = [
-            f"{row.label}, {row.picture} {row.width}x{row.height}: times vary by {100 * row.wall.variation:.0f} % "
-            "(coefficient of variation); the machine was not quiet"
-            for row in self.latencies
-            if row.wall.noisy
-        ]
+        found = []
+        noisy = [row for row in self.latencies if row.wall.noisy]
+        if noisy:
+            worst = max(noisy, key=lambda row: row.wall.variation)
+            found.append(
+                f"{len(noisy)} of {len(self.latencies)} latencies vary by {100 * NOISY:.0f} % or more (coefficient of "
+                f"variation); worst: {worst.label}, {worst.picture} {worst.width}x{worst.height}, "
+                f"{100 * worst.wall.variation:.0f} %"
+            )
         throttled = sorted({reason for row in self.latencies for reason in row.clocks.get("throttled", [])})
         if throttled:
             found.append(f"the GPU ran slower than it could: {', '.join(throttled)}")

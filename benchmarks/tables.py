@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from fastlic.benchmarks.measure import Summary
@@ -34,7 +35,7 @@ class Table:
             words = number < self.text_columns
             table.add_column(column, justify="left" if words else "right", overflow="fold")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         return table
 
     def to_markdown(self) -> str:
@@ -63,7 +64,7 @@ def show(report: Report, console: Console) -> None:
         console.print(table.to_rich())
         console.print()
     for warning in report.warnings:
-        console.print(f"[yellow]warning:[/yellow] {warning}")
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
 
 
 def ordered_stages(row: Latency) -> list[str]:

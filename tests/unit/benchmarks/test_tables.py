@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from fastlic.benchmarks.measure import Summary
-from fastlic.benchmarks.report import Report
+from fastlic.benchmarks.report import NotRun, Report
 from fastlic.benchmarks.tables import milliseconds, show, tables
 
 
@@ -62,8 +62,17 @@ def test_show_warns_of_noise_and_load(report: Report) -> None:
     show(replace(report, latencies=[noisy], host={**report.host, "load": 7.5}), console)
 
     text = console.export_text()
-    assert "times vary by 55 %" in text
+    assert "1 of 1 latencies vary by 5 % or more" in text
+    assert "55 %" in text
     assert "load average was 7.5 on 2 cores" in text
+
+
+def test_show_leaves_brackets_alone(report: Report) -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+
+    show(replace(report, not_run=[NotRun("gpu", "pip install 'fastlic[gpu]'")]), console)
+
+    assert "'fastlic[gpu]'" in console.export_text()
 
 
 def test_milliseconds_keeps_three_digits() -> None:
