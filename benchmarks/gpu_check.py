@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,13 @@ def time_kernels(effort: Effort, maps: Sequence[Shape] = MAPS) -> Part:
 def time_decoding(label: str, effort: Effort, pictures: Sequence[tuple[str, np.ndarray]]) -> Part:
     """One engine's decode of each picture: in one go, then stage by stage, with a wait after each stage."""
     name, options = ENGINES[label]
-    rows = []
+    rows: list[dict[str, Any]] = []
     with fastlic.Encoder(engine="ort-cpu") as encoder:
         files = [(title, encoder.encode(picture)) for title, picture in pictures]
     with fastlic.Decoder(engine=engines.create(name, device=0, **options)) as decoder:
         for title, data in files:
-            whole = Summary.of(collect(lambda data=data: _seconds(decoder, data), effort))
-            staged = collect(lambda data=data: timed(decoder, data), effort)
+            whole = Summary.of(collect(partial(_seconds, decoder, data), effort))
+            staged = collect(partial(timed, decoder, data), effort)
             stages = {key: Summary.of([row[key] for row in staged]) for key in staged[0] if key != WHOLE}
             rows.append({"picture": title, "bytes": len(data), "whole": whole, "stages": stages})
     first = rows[0]["whole"]
@@ -192,10 +193,10 @@ def check(kodak: Path | None, effort: Effort, say: Callable[[str], None]) -> lis
     parts.append(attempt("build", lambda: build_kernels(device, fatbins.FOLDER), say))
     parts.append(attempt("tests", lambda: run_tests(kodak), say))
     for tool in _SANITIZED:
-        parts.append(attempt(f"tests under {tool}", lambda tool=tool: sanitize(tool), say))
+        parts.append(attempt(f"tests under {tool}", partial(sanitize, tool), say))
     parts.append(attempt("kernels", lambda: time_kernels(effort), say))
     for label in ENGINES:
-        parts.append(attempt(f"decode, {label}", lambda label=label: time_decoding(label, effort, pictures), say))
+        parts.append(attempt(f"decode, {label}", partial(time_decoding, label, effort, pictures), say))
     return parts
 
 

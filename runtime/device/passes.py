@@ -7,14 +7,14 @@ no kernel. Rule: docs/format.md, section 3; docs/kernels.md, "A mixture pass".
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from fastlic.errors import BundleError
 from fastlic.kernels.cuda import launch
 from fastlic.kernels.cuda.arrays import DeviceArray
-from fastlic.kernels.cuda.driver import Stream
+from fastlic.kernels.cuda.driver import Addressed, Stream
 from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.device.memory import Arena, PinnedArray
 from fastlic.runtime.device.work import Work
@@ -28,6 +28,14 @@ NOT_CODED = len(WINDOWS)  # kind of an element whose value is its mode
 ENTRIES_PER_ELEMENT = 32
 """Room for rows at first. The shipped student needs 12 to 25 entries per coded element; more is added when needed."""
 TABLES = ("exponential", "thresholds", "inverse_scale", "tail", "half_cdf")
+
+
+class Site(NamedTuple):
+    """Where a pass is worked on: whose memory, which kernels, on which stream."""
+
+    arena: Arena
+    library: KernelLibrary
+    stream: Stream
 
 
 class Place:
@@ -118,6 +126,8 @@ class RowsPass:
         mixture: the same.
         parameters: int16 (h, w', C', P).
         active: uint8 (C'), 0 for channels that are not coded.
+        site: where it is worked on.
+        hand_over: to the host and back.
     """
 
     waits = True
@@ -129,16 +139,14 @@ class RowsPass:
         tables: list[DeviceArray],
         parameters: DeviceArray,
         active: DeviceArray,
-        *,
-        arena: Arena,
-        library: KernelLibrary,
-        stream: Stream,
+        site: Site,
         hand_over: HandOver,
     ) -> None:
         place.check_parameters(parameters, (mixture.parameter_count,))
         self.place = place
         self._mixture, self._tables, self._parameters, self._active = mixture, tables, parameters, active
-        self._library, self._stream, self._hand_over = library, stream, hand_over
+        arena, self._library, self._stream = site
+        self._hand_over = hand_over
         self._plan = launch.mixture_pass(*place.shape, families=len(mixture.families), components=mixture.components)
         blocks = self._plan.blocks
         self._kinds, self._modes = arena.array(np.uint8, *place.shape), arena.array(np.int16, *place.shape)
@@ -170,7 +178,7 @@ class RowsPass:
 
     def _classify(self) -> None:
         plan, stream, shape = self._plan, self._stream, self.place.shape
-        inputs = [self._parameters, self._active, *self._tables]
+        inputs: list[Addressed | int] = [self._parameters, self._active, *self._tables]
         outputs = [self._kinds, self._modes, self._counts]
         self._library.launch(plan.classify, [*inputs, *shape, self._mixture.skip_threshold, *outputs], stream)
         self._library.launch(plan.scan, [self._counts, plan.blocks, self._offsets, self._starts], stream)
@@ -178,12 +186,12 @@ class RowsPass:
     def _fill_rows(self) -> None:
         rows = self._hand_over.rows
         inputs = [self._parameters, *self._tables, self._kinds, self._offsets, self._starts]
-        arguments = [*inputs, *self.place.shape, len(rows.host), self._elements, rows]
+        arguments: list[Addressed | int] = [*inputs, *self.place.shape, len(rows.host), self._elements, rows]
         self._library.launch(self._plan.rows, arguments, self._stream)
 
     def _scatter(self) -> None:
         step = self.place.step
-        inputs = [self._kinds, self._modes, self._elements, self._starts, self._hand_over.symbols]
+        inputs: list[Addressed] = [self._kinds, self._modes, self._elements, self._starts, self._hand_over.symbols]
         numbers = [*self.place.shape, PARITIES[step.parity], step.channels[0]]
         self._library.launch(self._plan.scatter, [*inputs, *numbers, self.place.latent], self._stream)
 
@@ -195,6 +203,7 @@ class HostPass:
         place: of the pass.
         distribution: its tables.
         parameters: what a graph chose for each element; None: a row per channel.
+        site: where it is worked on.
     """
 
     def __init__(
@@ -202,18 +211,15 @@ class HostPass:
         place: Place,
         distribution: Distribution,
         parameters: DeviceArray | None,
-        *,
-        arena: Arena,
-        library: KernelLibrary,
-        stream: Stream,
+        site: Site,
     ) -> None:
         self.place, self.waits = place, parameters is not None
         self._distribution, self._parameters = distribution, parameters
-        self._library, self._stream = library, stream
+        arena, self._library, self._stream = site
         self._handed: PinnedArray | None = None
         if parameters is not None:
-            mixture = isinstance(distribution, MixtureTables)
-            place.check_parameters(parameters, (distribution.parameter_count,) if mixture else ())
+            numbers = (distribution.parameter_count,) if isinstance(distribution, MixtureTables) else ()
+            place.check_parameters(parameters, numbers)
             self._handed = arena.pinned(parameters.dtype, *parameters.shape)
         self._values, self._modes = arena.pinned(np.int16, *place.shape), arena.array(np.int16, *place.shape)
         self._kinds = arena.uploaded(np.full(place.shape, NOT_CODED, np.uint8))

@@ -17,7 +17,7 @@ from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Stream
 from fastlic.runtime.deadline import Deadline
 from fastlic.runtime.device.memory import Arena, PinnedArray
-from fastlic.runtime.device.passes import DevicePass, HandOver, HostPass, Place, RowsPass
+from fastlic.runtime.device.passes import DevicePass, HandOver, HostPass, Place, RowsPass, Site
 from fastlic.runtime.device.student import DeviceStudent
 from fastlic.runtime.device.work import Work
 from fastlic.runtime.entropy.reader import StreamReader
@@ -148,15 +148,15 @@ class DeviceTile:
         place = Place(step, self.tensors[step.latent])
         tables = self._student.distributions[step.distribution]
         parameters = None if step.parameters is None else self.tensors[step.parameters]
-        common = {"arena": self._arena, "library": self._student.library, "stream": self._stream}
+        site = Site(self._arena, self._student.library, self._stream)
         if isinstance(tables, MixtureTables) and self._use_rows and _has_kernel(tables):
             assert parameters is not None  # the manifest was checked
             first, end = step.channels
             _, active = self._active[step.latent]
             active = DeviceArray(active.device, active.memory, ArraySpec(active.dtype, (end - first,)), first)
             on_device = self._student.tables_on_device(step.distribution)
-            return RowsPass(place, tables, on_device, parameters, active, hand_over=self._hand_over, **common)
-        return HostPass(place, tables, parameters, **common)
+            return RowsPass(place, tables, on_device, parameters, active, site, self._hand_over)
+        return HostPass(place, tables, parameters, site)
 
     def _largest_pass(self) -> int:
         steps = [step for step in self._student.tile_steps if isinstance(step, Code)]

@@ -5,7 +5,8 @@ Knows operations by stage; knows nothing of what they do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
@@ -76,8 +77,13 @@ class Work:
         for capturable, group in groupby(self._operations, key=lambda operation: operation.capturable):
             enqueues = [operation.enqueue for operation in group]
             if capturable and len(enqueues) > 1:
-                graph = self._stream.capture(lambda run=enqueues: [enqueue() for enqueue in run])  # type: ignore[misc]
+                graph = self._stream.capture(partial(_all, enqueues))
                 self._graphs.append(graph)
-                self._launches.append(lambda graph=graph: graph.launch(self._stream))  # type: ignore[misc]
+                self._launches.append(partial(graph.launch, self._stream))
             else:
                 self._launches += enqueues
+
+
+def _all(actions: Sequence[Callable[[], None]]) -> None:
+    for action in actions:
+        action()

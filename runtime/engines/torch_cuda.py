@@ -21,7 +21,7 @@ from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.engines import EngineInfo, Graph
 from fastlic.runtime.engines.device import HostGraph
 from fastlic.runtime.engines.torch import TorchEngine, TorchGraph
-from fastlic.runtime.engines.torch_operators import OPERATORS, Attributes
+from fastlic.runtime.engines.torch_operators import OPERATORS, Attributes, Operator
 from fastlic.runtime.forms import FormCache, Precision, half_form
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class TorchCudaEngine(TorchEngine):
         """
         if self._precision == "f16" and not exact:
             model = half_form(self._forms, model, name)
-        operators = OPERATORS if self.deform is None else {**OPERATORS, "DeformConv": self.deform}
+        operators: dict[str, Operator] = OPERATORS if self.deform is None else {**OPERATORS, "DeformConv": self.deform}
         graph = TorchGraph(self, name, self._proto(model, name), self.tensors_on, operators)
         self._graphs.append(graph)
         return TorchDeviceGraph(self, graph, name)
