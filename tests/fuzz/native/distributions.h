@@ -46,19 +46,10 @@ inline fastlic_distribution* mixture(uint32_t families, uint32_t components, uin
             half_cdf.push_back(static_cast<uint16_t>(32767 - 32767 / (1 + at * (f + 1) / 8)));
         }
     }
-    const fastlic_mixture_tables tables = {families,
-                                           components,
-                                           skip_threshold,
-                                           exponential.data(),
-                                           exponential.size(),
-                                           thresholds.data(),
-                                           thresholds.size(),
-                                           inverse_scale.data(),
-                                           inverse_scale.size(),
-                                           tail.data(),
-                                           tail.size(),
-                                           half_cdf.data(),
-                                           half_cdf.size()};
+    const fastlic_mixture_tables tables = {
+        families,          components,        skip_threshold,       exponential.data(),   exponential.size(),
+        thresholds.data(), thresholds.size(), inverse_scale.data(), inverse_scale.size(), tail.data(),
+        tail.size(),       half_cdf.data(),   half_cdf.size()};
     fastlic_distribution* made = nullptr;
     if (fastlic_mixture_create(&tables, &made, nullptr) != FASTLIC_OK) std::abort();
     return made;

@@ -1,6 +1,7 @@
 // Runs a fuzz target over the files named on the command line, where there is no libFuzzer: gcc with its sanitizers.
 //
-// Each file holds inputs one after the other, a little-endian u32 length before each, as tests/fuzz/native.py writes them.
+// Each file holds inputs one after the other, a little-endian u32 length before each, as tests/fuzz/native.py writes
+// them.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
