@@ -68,7 +68,7 @@ def _halo(name: str, graph: FloatGraph, recipe: Recipe, strips: Sequence[Mapping
         raise VerificationFailed(f"{name}: its inputs have strides {sorted(strides)}; a halo needs one.")
     names = _tensor_names(recipe, name)
     sizes = [strips[0][names[port.name]].shape[0] for port in inputs]
-    rate = strips[0].get(RATE)
+    rate = strips[0].get(RATE, torch.zeros(1, dtype=torch.int32))
 
     def transform(stacked: Tensor) -> Tensor:
         parts = iter(stacked[0].split(sizes))

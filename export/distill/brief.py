@@ -30,7 +30,10 @@ class Coded(Protocol):
 
 @dataclass(frozen=True)
 class Lesson:
-    """How long and how hard: `trade_off` x squared error (0-255 scale) + bits per pixel, + `weight` x teacher."""
+    """How long and how hard: `trade_off` x squared error (0-255 scale) + bits per pixel, + `weight` x teacher.
+
+    `train`: name prefixes of the trained parameters, empty for all: stages are lessons one after the other.
+    """
 
     steps: int
     trade_off: float
@@ -39,6 +42,7 @@ class Lesson:
     patch: int = 64
     weight: float = 0.0
     seed: int = 0
+    train: tuple[str, ...] = ()
 
 
 def train(
@@ -59,7 +63,11 @@ def train(
     torch.manual_seed(lesson.seed)
     priors = [module for module in model.modules() if isinstance(module, FactorisedPrior)]
     quantiles = [prior.quantiles for prior in priors]
-    learnt = [p for p in model.parameters() if all(p is not quantile for quantile in quantiles)]
+    learnt = [
+        parameter
+        for name, parameter in model.named_parameters()
+        if name.startswith(lesson.train or "") and all(parameter is not quantile for quantile in quantiles)
+    ]
     learnt += list(teacher.adapter.parameters()) if teacher else []
     optimiser = torch.optim.Adam([{"params": learnt}, {"params": quantiles, "lr": 1e-2}], lr=lesson.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, lesson.steps, lesson.learning_rate / 20)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Protocol, Self
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastlic.errors import CheckpointError
 
@@ -63,8 +63,8 @@ def family_of(configuration: Mapping[str, Any]) -> type[Any]:
     return family
 
 
-def from_configuration(configuration: Mapping[str, Any]) -> nn.Module:
-    """Build an untrained student.
+def from_configuration(configuration: Mapping[str, Any]) -> Any:
+    """Build an untrained student, a `Family` and `nn.Module`.
 
     Args:
         configuration: a parsed JSON configuration; `student` names the family, the family reads the rest.
@@ -72,5 +72,4 @@ def from_configuration(configuration: Mapping[str, Any]) -> nn.Module:
     Raises:
         CheckpointError: the family or one of its keys is unknown, missing or out of range.
     """
-    student: nn.Module = family_of(configuration).from_configuration(configuration)
-    return student
+    return family_of(configuration).from_configuration(configuration)

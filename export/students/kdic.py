@@ -2,8 +2,8 @@
 
 Knows the networks and their key names; the schedule and its graphs come from `hyperprior`. A group is predicted from
 the hyper features, from all earlier groups and, in its second half, from its first.
-Source: seed 000 (groups x parities, training in stages: `optimiser.train` of `fastlic distill`); the seed does not give
-the widths, so they are all configuration: docs/adding-a-student.md.
+Source: seed 000 (groups x parities, training in stages: `Lesson.train` of `distill.brief`); the seed does not give the
+widths, so they are all configuration: docs/adding-a-student.md.
 """
 
 from __future__ import annotations

@@ -100,6 +100,18 @@ def test_training_lowers_the_loss_and_the_distance_to_a_teacher() -> None:
     assert rows[-1]["distance"] < 0.8 * rows[0]["distance"]
 
 
+def test_stage_of_training_leaves_other_parameters_alone() -> None:
+    torch.manual_seed(0)
+    student = Ilc.from_configuration(CONFIGURATION)
+    before = {name: parameter.clone() for name, parameter in student.named_parameters()}
+
+    train(student, made_up(1, 64), Lesson(steps=2, trade_off=0.01, batch=1, patch=32, train=("layers.1.", "layers.2.")))
+
+    changed = {name for name, parameter in student.named_parameters() if not torch.equal(parameter, before[name])}
+    assert "layers.1.weight" in changed
+    assert all(name.startswith(("layers.1.", "layers.2.")) or name.endswith("quantiles") for name in changed)
+
+
 def test_latent_distance_weighs_channels_and_leaves_the_teacher_alone() -> None:
     student, teacher = torch.zeros(1, 2, 1, 1, requires_grad=True), torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
     teacher.requires_grad_()
