@@ -17,7 +17,7 @@ from fastlic.kernels.cuda.arrays import ArraySpec
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.tensorrt import building, library
-from fastlic.runtime.engines.tensorrt.engine import TensorRTEngine
+from fastlic.runtime.engines.tensorrt.engine import TensorRTEngine, form_for
 from fastlic.runtime.engines.tensorrt.execution import form_shape
 from fastlic.runtime.files import write_atomically
 from fastlic.runtime.forms import Deform, Form, FormCache, Precision
@@ -134,8 +134,16 @@ def write_engines(
         yield Report(graph, form.name, _text(shapes), "written", time.perf_counter() - start, str(target))
 
 
-def form_chooser(engine: str, deform: Deform | None, precision: Precision) -> Callable[[bool], Form | None]:
+def form_chooser(
+    engine: str, deform: Deform | None, precision: Precision, capability: tuple[int, int]
+) -> Callable[[bool], Form | None]:
     """Which form an engine takes of exact graphs and of others, without the engine itself.
+
+    Args:
+        engine: its name.
+        deform: None takes what the engine takes.
+        precision: of graphs that are not exact.
+        capability: of the GPU.
 
     Raises:
         EngineUnavailable: an engine that takes graphs as they are.
@@ -146,7 +154,7 @@ def form_chooser(engine: str, deform: Deform | None, precision: Precision) -> Ca
     if engine not in defaults:
         raise EngineUnavailable(f"{engine} takes bundles as they are: there is nothing to build.")
     chosen = deform or defaults[engine]
-    return lambda exact: Form(chosen, "f32" if exact else precision, "tensorrt")
+    return lambda exact: form_for(engine, chosen, "f32" if exact else precision, capability)
 
 
 def _decoded(bundle: Bundle) -> list[str]:

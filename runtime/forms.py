@@ -20,6 +20,7 @@ REVISION = 1
 Deform = Literal["standard", "plugin", "library", "grid-sample"]
 Precision = Literal["f32", "f16"]
 Types = Literal["onnx", "tensorrt"]
+Products = Literal["matrix", "convolution"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,18 @@ class Form:
         precision: of what is not exact: float32, or float16 with float32 where squares and roots would leave its range.
         types: of ports. "tensorrt" has no int16: such a port is uint8 with a last axis of 2, the same bytes in memory
             (little endian); weights are float and nothing but a port is uint8.
+        products: with constant matrices are `MatMul`, or convolutions of 1x1, which compute the same.
     """
 
     deform: Deform = "standard"
     precision: Precision = "f32"
     types: Types = "onnx"
+    products: Products = "matrix"
 
     @property
     def name(self) -> str:
         """Short, for files and reports."""
-        return f"{self.types}-{self.deform}-{self.precision}"
+        return f"{self.types}-{self.deform}-{self.precision}{'' if self.products == 'matrix' else '-' + self.products}"
 
 
 def graph_hash(model: bytes) -> str:

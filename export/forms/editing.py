@@ -102,10 +102,17 @@ def replace(node: ir.Node, result: ir.Value) -> None:
     node.graph.remove(node, safe=True)
 
 
-def fold_casts(graph: ir.Graph) -> None:
-    """Cast initialisers now: a bundle stores weights small, engines want them ready."""
+def fold_weights(graph: ir.Graph) -> None:
+    """Compute now what is made of initialisers alone: a bundle stores weights small, engines want them ready.
+
+    Exact: casts are to wider types, and factors are powers of two.
+    """
     for node in list(graph):
-        values = constant_of(node.inputs[0]) if node.op_type == "Cast" else None
-        if values is not None:
-            wanted = ir.DataType(node.attributes["to"].as_int())
-            replace(node, Editor(graph).constant(values.astype(wanted.numpy()), f"{node.outputs[0].name}.folded"))
+        values = [constant_of(value) for value in node.inputs]
+        if node.op_type not in ("Cast", "Mul") or any(each is None for each in values):
+            continue
+        if node.op_type == "Cast":
+            result = np.asarray(values[0]).astype(ir.DataType(node.attributes["to"].as_int()).numpy())
+        else:
+            result = np.asarray(values[0]) * np.asarray(values[1])
+        replace(node, Editor(graph).constant(result, f"{node.outputs[0].name}.folded"))

@@ -5,7 +5,7 @@ Knows which rewrites a form consists of; the rewrites know how.
 
 from __future__ import annotations
 
-from fastlic.export.forms import deform, editing, half, ports
+from fastlic.export.forms import deform, editing, half, ports, products
 from fastlic.runtime.forms import Form
 
 
@@ -25,13 +25,15 @@ def make(model: bytes, form: Form) -> bytes:
     """
     rewritten = editing.read(model)
     graph = rewritten.graph
-    editing.fold_casts(graph)
+    editing.fold_weights(graph)
     if form.precision == "f16":
         half.to_half(graph)
     if form.deform in ("plugin", "library"):
         deform.to_plugin(graph, ahead=form.deform == "plugin")
     elif form.deform == "grid-sample":
         deform.to_grid_sample(graph)
+    if form.products == "convolution":
+        products.to_convolutions(graph)
     if form.types == "tensorrt":
         ports.to_tensorrt(graph)
     return editing.write(rewritten)

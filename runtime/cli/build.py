@@ -44,13 +44,13 @@ def command(
     from fastlic.runtime.engines import usable_cores
     from fastlic.runtime.forms import FormCache
 
-    chosen, cache = preparation.form_chooser(engine, form, precision), FormCache()
+    gpu = capability or (made.device.capability if made is not None else (0, 0))
+    chosen, cache = preparation.form_chooser(engine, form, precision, gpu), FormCache()
     for path in bundles:
         with Bundle(path) as bundle:
             _show(path, preparation.prepare_forms(bundle, chosen, cache, threads=threads or usable_cores()), as_json)
             if output is not None:
                 output.mkdir(parents=True, exist_ok=True)
-                gpu = capability or made.device.capability
                 _show(path, preparation.write_engines(bundle, engine, chosen, cache, sizes, gpu, output), as_json)
             elif made is not None:
                 _show(path, preparation.build_engines(bundle, made, sizes), as_json)

@@ -68,8 +68,8 @@ class TensorRTEngine:
         self._graphs: list[HostGraph | TensorRTGraph] = []
 
     def form(self, exact: bool) -> Form:
-        """How graphs are written for this engine."""
-        return Form(self._deform, "f32" if exact else self._precision, "tensorrt")
+        """How graphs are written for this engine and its GPU."""
+        return form_for(self.name, self._deform, "f32" if exact else self._precision, self.device.capability)
 
     def load(self, model: bytes, name: str, exact: bool) -> Graph:
         """See `Engine.load`."""
@@ -113,6 +113,15 @@ class TensorRTEngine:
         for graph in self._graphs:
             graph.close()
         self._graphs.clear()
+
+
+def form_for(engine: str, deform: Deform, precision: Precision, capability: tuple[int, int]) -> Form:
+    """How graphs are written for one of the two libraries and a kind of GPU.
+
+    TensorRT for RTX has no float32 matrix product before compute capability 8.0.
+    """
+    old = engine == TensorRTRTXEngine.name and capability < (8, 0)
+    return Form(deform, precision, "tensorrt", "convolution" if old else "matrix")
 
 
 class TensorRTRTXEngine(TensorRTEngine):

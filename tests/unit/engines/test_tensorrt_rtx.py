@@ -20,6 +20,7 @@ from fastlic.runtime import bundle as bundles
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.tensorrt import building, library
+from fastlic.runtime.engines.tensorrt.engine import form_for
 from fastlic.runtime.engines.tensorrt.execution import form_shape
 from fastlic.runtime.forms import Deform, Form, Precision
 from fastlic.runtime.shapes import inputs_of_a_decode
@@ -59,7 +60,7 @@ def test_every_graph_of_a_decode_is_parsed_and_built(
         given = inputs_of_a_decode(Student(bundle, engines.create("ort-cpu", 1)), 768, 512)
         for name, kinds in given.items():
             spec = bundle.manifest.graphs[name]
-            form = Form("grid-sample", "f32" if spec.exact else "f16", "tensorrt")
+            form = form_for("tensorrt-rtx", "grid-sample", "f32" if spec.exact else "f16", capability)
             shapes = tuple(form_shape(ArraySpec(*each)) for each in kinds[0])
             request = building.Request(name, make(bundle.member(spec.file), form), form, shapes, capability)
 
@@ -108,6 +109,14 @@ def test_gpu_that_the_library_does_not_know_is_refused(rtx: library.Library) -> 
         request = request_for(bundle, "hyper", (64, 64), Form("grid-sample", "f32", "tensorrt"), (9, 0))
 
     with pytest.raises(EngineUnavailable, match=r"does not know compute capability 9\.0, only SM75, .*SM120"):
+        building.build(rtx, request)
+
+
+def test_turing_has_no_matrix_product_which_is_why_its_form_has_convolutions(rtx: library.Library) -> None:
+    with bundles.default() as bundle:
+        request = request_for(bundle, "hyper", (64, 64), Form("grid-sample", "f32", "tensorrt"), (7, 5))
+
+    with pytest.raises(BundleError, match="FP32 GEMM is not supported"):
         building.build(rtx, request)
 
 
