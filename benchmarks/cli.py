@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from fastlic.runtime import engines
 from fastlic.runtime.cli.console import note
 
 Seconds = Annotated[float, typer.Option(min=0.0, help="Least time to measure each figure for.")]
@@ -54,9 +52,12 @@ def command(
     baseline: Annotated[Path | None, typer.Option(help="Compare ratios with an earlier --json, and warn.")] = None,
 ) -> None:
     """Measure decoding: latency by stage, growth, memory, cold start, throughput, and other codecs beside it."""
+    from rich.console import Console
+
     from fastlic.benchmarks import guard, run, tables
     from fastlic.benchmarks.sampling import Effort
     from fastlic.benchmarks.subjects import size_of
+    from fastlic.runtime.engines import usable_cores
 
     sizes = [size for size in map(size_of, what or []) if size]
     paths = [Path(text) for text in what or [] if not size_of(text)]
@@ -66,7 +67,7 @@ def command(
         pictures=[path for path in paths if path.suffix != ".licb"],
         sizes=sizes,
         engines=_engines(engine or ["auto"]),
-        threads=threads or sorted({1, engines.usable_cores()}),
+        threads=threads or sorted({1, usable_cores()}),
         peers=_peers(peer or []),
         throughput=throughput,
         kernels=kernels,
@@ -102,6 +103,8 @@ def _typed(arguments: list[str]) -> str:
 
 
 def _engines(asked: list[str]) -> list[str]:
+    from fastlic.runtime import engines
+
     return list(engines.names()) if "all" in asked else asked
 
 
@@ -117,6 +120,8 @@ def _peers(asked: list[str]) -> list[str]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """One line on standard error that says what is measured now; nothing where that is no terminal."""
+    from rich.console import Console
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda text: None

@@ -20,6 +20,8 @@ from fastlic.benchmarks.tables import tables
 from fastlic.errors import FastlicError
 from fastlic.runtime.files import write_atomically
 
+_OUTPUTS = ("json", "html", "markdown", "table", "baseline")
+"""Options that say where figures go, which is of no interest beside them."""
 _MARKED = re.compile(r"<!-- bench:([a-z-]+) -->\n.*?<!-- /bench -->", re.DOTALL)
 
 
@@ -64,5 +66,6 @@ def _source(report: Report) -> str:
     """The command as a code block, then machine and date."""
     host = report.host
     load = "" if host["load"] is None else f", load average {host['load']} at the beginning"
+    command = re.sub(rf" --(?:{'|'.join(_OUTPUTS)})[ =]\S+", "", report.command)
     machine = f"{host['processor']}, {host['cores']} cores, ONNX Runtime {host['onnxruntime']}"
-    return f"    {report.command}\n\n{host['date']}, {machine}{load}."
+    return f"    {command}\n\n{host['date']}, {machine}{load}."

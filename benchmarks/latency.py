@@ -55,8 +55,7 @@ def encode(bundle: Path | None, subjects: Sequence[Subject], folder: Path) -> St
     Raises:
         PeerUnavailable: the bundle cannot be used; the message says why.
     """
-    name = bundle.stem if bundle else "shipped student"
-    target = folder / name.replace(" ", "-")
+    target = folder / (bundle.stem if bundle else "shipped")
     target.mkdir(exist_ok=True)
     with our_worker() as worker:
         answer = worker.ask(
@@ -66,7 +65,7 @@ def encode(bundle: Path | None, subjects: Sequence[Subject], folder: Path) -> St
         Encoded(subject, Path(file["path"]), file["bytes"], file["psnr"])
         for subject, file in zip(subjects, answer["files"], strict=True)
     ]
-    return Student(name, bundle, files)
+    return Student(answer["student"], bundle, files)
 
 
 def measure_latency(student: Student, file: Encoded, engine: str, threads: int | None, effort: Effort) -> Latency:

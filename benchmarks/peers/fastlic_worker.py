@@ -3,7 +3,7 @@
 Knows the public API, as an application does; knows nothing of what the times are for.
 
     {"do": "encode", "bundle": PATH or null, "pictures": [PNG, ...], "folder": PATH}
-        ->  {"files": [{"path", "bytes", "psnr"}, ...]}
+        ->  {"student": NAME, "files": [{"path", "bytes", "psnr"}, ...]}
     {"do": "prepare", "bundle", "engine", "threads": N or null, "files": [PATH, ...]}
         ->  {"engine", "version", "device", "threads", "detail", "import", "open", "first": SECONDS}
     {"do": "sample", "file": NUMBER, "effort": {...}}  ->  {"wall": [...], "processor": [...], "stages": [{...}, ...]}
@@ -41,8 +41,11 @@ class Contestant:
     def encode(self, bundle: str | None, pictures: Sequence[str], folder: str) -> dict[str, Any]:
         """Write a `.lic` file for each picture, and say how large and how good it is."""
         from fastlic.benchmarks.quality import psnr
+        from fastlic.runtime.bundle import Bundle, default
         from fastlic.runtime.pictures import load
 
+        with Bundle(bundle) if bundle else default() as opened:
+            name = opened.manifest.name
         found = []
         with fastlic.Encoder(bundle) as encoder, fastlic.Decoder(bundle) as decoder:
             for picture in pictures:
@@ -51,7 +54,7 @@ class Contestant:
                 path = Path(folder) / f"{Path(picture).stem}.lic"
                 path.write_bytes(data)
                 found.append({"path": str(path), "bytes": len(data), "psnr": psnr(pixels, decoder.decode(data))})
-        return {"files": found}
+        return {"student": name, "files": found}
 
     def prepare(self, bundle: str | None, engine: str, threads: int | None, files: Sequence[str]) -> dict[str, Any]:
         """Open the decoder and decode the first file, which loads the graphs: the cold start."""

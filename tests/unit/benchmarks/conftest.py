@@ -49,7 +49,7 @@ def report() -> Report:
     """Two engines, two sizes, a peer, a kernel, and something that could not be run."""
     one = Summary(15, 1.0, 1.0, 1.0)
     return Report(
-        command="fastlic bench cat.png",
+        command="fastlic bench cat.png --json out.json --table growth",
         host={
             "date": "2026-11-21 05:00 UTC",
             "processor": "Test & Co",

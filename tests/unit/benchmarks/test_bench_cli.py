@@ -32,7 +32,7 @@ def test_bench_writes_json_and_a_page(
     assert code == 0
     assert "latency of one picture" in capsys.readouterr().out
     written = json.loads(files["json"].read_text())
-    assert written["latencies"][0]["student"] == "tiny"
+    assert written["latencies"][0]["student"] == "tiny-1"
     assert written["host"]["processor"]
     assert files["html"].read_text().startswith("<!doctype html>")
 

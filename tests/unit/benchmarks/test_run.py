@@ -34,7 +34,7 @@ def test_measure_gives_latency_with_stages_memory_and_cold_start(asked: Asked, t
     assert report.not_run == []
     assert [(row.width, row.height) for row in report.latencies] == [(64, 64), (100, 70)]
     row = report.latencies[0]
-    assert (row.student, row.engine, row.threads, row.wall.count) == ("tiny", "ort-cpu", 1, 3)
+    assert (row.student, row.engine, row.threads, row.wall.count) == ("tiny-1", "ort-cpu", 1, 3)
     assert {ENTROPY, "parse", "synthesis"} <= set(row.stages)
     assert 0 < row.stages["synthesis"].median < row.wall.median
     assert 0 < row.cold["first"] < row.start_to_picture
@@ -52,7 +52,7 @@ def test_measure_reports_what_is_missing_and_goes_on(asked: Asked, tmp_path: Pat
 
     assert [row.engine for row in report.latencies] == ["ort-cpu"]
     reasons = {row.what: row.why for row in report.not_run}
-    assert "there is no engine 'no-such'" in reasons["tiny, no-such"]
+    assert "there is no engine 'no-such'" in reasons["tiny-1, no-such"]
     assert "No such file" in reasons[f"picture {tmp_path / 'absent.png'}"]
 
 
@@ -62,7 +62,7 @@ def test_measure_refuses_a_bundle_that_is_none_and_goes_on(asked: Asked, tmp_pat
 
     report = measured(replace(asked, bundles=[broken, *asked.bundles]), tmp_path)
 
-    assert [row.student for row in report.latencies] == ["tiny"]
+    assert [row.student for row in report.latencies] == ["tiny-1"]
     (failure,) = report.not_run
     assert failure.what == f"student {broken}"
 
