@@ -7,7 +7,7 @@ Knows shapes and arguments of `kernels/cuda`; `launch` knows grids, `driver` the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,14 @@ import numpy as np
 
 from fastlic.benchmarks.kernels import limit_of
 from fastlic.benchmarks.measure import Summary
-from fastlic.benchmarks.report import KernelRow, Report
+from fastlic.benchmarks.report import KernelRow, NotRun, Report
 from fastlic.benchmarks.sampling import Effort, collect
 
 if TYPE_CHECKING:
     from fastlic.kernels.cuda.driver import Addressed, Device, Stream
     from fastlic.kernels.cuda.launch import Launch
 
+DEFORM = "deform_conv2d"
 GPU_COPY, GPU_MATRIX = "GPU copy GB/s", "GPU matrix product GFLOP/s"
 _COPIED = 1 << 28  # bytes, beyond the caches of every GPU so far
 _MATRIX = 8192
@@ -87,6 +88,27 @@ def measure_gpu_kernels(
     library.close()
 
 
+def add_gpu_peers(report: Report, effort: Effort, maps: Sequence[tuple[int, int, int]] = MAPS) -> None:
+    """Add torchvision's and ONNX Runtime's deformable convolution beside ours, or why they did not run.
+
+    Args:
+        report: with our rows for the same maps.
+        effort: how long to measure each.
+        maps: as `measure_gpu_kernels`.
+    """
+    from fastlic.benchmarks.gpu_peers import measure_peers
+
+    ours = {row.shape: row for row in report.kernels if row.kernel == DEFORM}
+    found, absent = measure_peers(maps, effort)
+    for (name, (height, width, channels)), seconds in found.items():
+        report.kernels.append(replace(ours[_deform_shape(height, width, channels)], by=name, seconds=seconds))
+    report.absent += [NotRun(f"{DEFORM} by {name}", why) for name, why in absent.items()]
+
+
+def _deform_shape(height: int, width: int, channels: int) -> str:
+    return f"{channels} to {channels} 3x3, {width}x{height}"
+
+
 def _events(device: Device, stream: Stream, enqueue: Callable[[], None], effort: Effort) -> list[float]:
     """Seconds between events around each launch; the host waits for the second before the next."""
     begin, end = device.event(timing=True), device.event(timing=True)
@@ -142,8 +164,8 @@ def _deform(device: Device, height: int, width: int, channels: int) -> Work:
         y,
     ]
     moved = _HALF * (2 * pixels * channels + 2 * taps * pixels + taps * channels * channels)
-    shape = f"{channels} to {channels} 3x3, {width}x{height}"
-    return Work("deform_conv2d", shape, plan, arguments, 2.0 * taps * channels * channels * pixels, moved)
+    shape = _deform_shape(height, width, channels)
+    return Work(DEFORM, shape, plan, arguments, 2.0 * taps * channels * channels * pixels, moved)
 
 
 def _gdn(device: Device, pixels: int, channels: int) -> Work:

@@ -80,7 +80,7 @@ def measure_kernels(
     report: Report, effort: Effort, say: Callable[[str], None], operators: Sequence[Operator] = OPERATORS
 ) -> None:
     """Add the limits and a row for each operator by each implementation, then the GPU's kernels or why not."""
-    from fastlic.benchmarks.gpu_kernels import measure_gpu_kernels
+    from fastlic.benchmarks.gpu_kernels import add_gpu_peers, measure_gpu_kernels
 
     say("the processor's limits")
     report.roofline.update(processor_limits(effort))
@@ -101,6 +101,7 @@ def measure_kernels(
     report.kernels += _reader_rows(effort)
     try:
         measure_gpu_kernels(report, effort, say)
+        add_gpu_peers(report, effort)
     except (FastlicError, PeerUnavailable) as reason:
         report.absent.append(NotRun("kernels on a GPU", str(reason)))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
 
-from fastlic.benchmarks.gpu_kernels import GPU_COPY, measure_gpu_kernels
-from fastlic.benchmarks.report import Report
+from fastlic.benchmarks.gpu_kernels import GPU_COPY, add_gpu_peers, measure_gpu_kernels
+from fastlic.benchmarks.measure import Summary
+from fastlic.benchmarks.report import KernelRow, NotRun, Report
 from fastlic.benchmarks.sampling import Effort
 from fastlic.errors import EngineUnavailable
 
@@ -27,6 +29,21 @@ def test_gpu_kernels_are_launched_and_set_beside_the_limits(emulation: ModuleTyp
     assert report.roofline[GPU_COPY] > 0
     assert sum(name.startswith("deform_conv2d") for name in cuda.launches) == 3  # one warms up
     assert report.kernels[0].flops == 2 * 9 * 16 * 16 * 64
+
+
+def test_gpu_peers_stand_beside_ours_or_say_why_not(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = KernelRow("deform_conv2d", "16 to 16 3x3, 8x8", "GPU", Summary(2, 1.0, 1.0, 1.0), 1e6, 1e5, 0.5, "memory")
+    report.kernels[:] = [ours]
+    theirs = Summary(2, 4.0, 4.0, 4.0)
+    monkeypatch.setattr(
+        "fastlic.benchmarks.gpu_peers.measure_peers",
+        lambda maps, effort: ({("torchvision", maps[0]): theirs}, {"onnxruntime": "it is not installed"}),
+    )
+
+    add_gpu_peers(report, BRIEF, maps=((8, 8, 16),))
+
+    assert report.kernels[1] == replace(ours, by="torchvision", seconds=theirs)
+    assert report.absent[-1] == NotRun("deform_conv2d by onnxruntime", "it is not installed")
 
 
 def test_gpu_kernels_without_a_gpu_say_so(report: Report) -> None:
