@@ -1,15 +1,13 @@
-"""The only file that talks to the CUDA driver: a device, its memory, streams, events, modules and captured graphs.
+"""The only file that works with the CUDA driver: a device, its memory, streams, events, modules and captured graphs.
 
 Works in the device's primary context, which torch, cupy, TensorRT and ONNX Runtime share, so their pointers and streams
-are valid here and ours there. Everything goes through pycuda, except capture and replay of graphs, which pycuda does
-not have. Nothing is imported before `open_device`; what fails is one of the errors of `fastlic.errors`.
-Knows nothing of kernels: which to launch, and in what grid, stands in `launch`.
+are valid here and ours there. Nothing is imported before `open_device`; what fails is one of the errors of
+`fastlic.errors`. Knows nothing of kernels: which to launch, and in what grid, stands in `launch`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import struct
 import sys
@@ -30,6 +28,7 @@ from fastlic.errors import (
     FastlicError,
     KernelsUnavailable,
 )
+from fastlic.kernels.cuda import bindings
 from fastlic.kernels.cuda.launch import Launch
 
 MINIMUM_DRIVER = 12000
@@ -98,7 +97,7 @@ class Device:
     """
 
     def __init__(self, index: int) -> None:
-        self._cuda = cuda = _import_pycuda()
+        self._cuda = cuda = bindings.pycuda()
         try:
             cuda.init()
             version, count = cuda.get_driver_version(), cuda.Device.count()
@@ -208,7 +207,7 @@ class Device:
 
 
 class _Owned:
-    """Something of the driver's that is given back once, with the context current, in whatever thread."""
+    """Something of the driver's that is given back once, in whatever thread."""
 
     def __init__(self, device: Device, handle: Any) -> None:
         self.device, self._handle = device, handle
@@ -225,7 +224,7 @@ class _Owned:
         """What to do besides dropping the last reference, which is enough for most."""
 
     def __del__(self) -> None:
-        # At the interpreter's end the driver takes everything back itself; a device that has failed says so elsewhere.
+        # At the interpreter's end the driver takes everything back itself.
         if not sys.is_finalizing() and getattr(self, "_handle", None) is not None:
             with suppress(FastlicError):
                 self.close()
@@ -243,10 +242,9 @@ class Buffer(_Owned):
 
 
 class HostBuffer(_Owned):
-    """Pinned host memory that the device reaches at `pointer`.
+    """Pinned host memory that the device reaches at `pointer`. Views must not be used after `close`.
 
-    What a kernel writes is there for the host once the stream or an event behind it has been waited for; what the host
-    writes is there for kernels launched afterwards. Views must not be used after `close`.
+    What a kernel writes is there once the host has waited for it; what the host writes, for kernels launched later.
     """
 
     def __init__(self, device: Device, array: np.ndarray, size: int) -> None:
@@ -289,13 +287,7 @@ class Stream(_Owned):
             self._handle.wait_for_event(event._handle)
 
     def copy_box(self, source: Region, target: Region, extent: tuple[int, int, int]) -> None:
-        """Copy part of one array on the device into part of another.
-
-        Args:
-            source: where the part begins.
-            target: likewise.
-            extent: planes, rows of each, bytes of each row.
-        """
+        """Copy a box of `extent` planes, rows of each and bytes of each row from one array on the device to another."""
         with self.device.current():
             copy = self.device._cuda.Memcpy3D()
             copy.set_src_device(source.address)
@@ -314,7 +306,7 @@ class Stream(_Owned):
             self.device._cuda.memcpy_htod_async(pointer, source, self._handle)
 
     def download(self, target: np.ndarray, pointer: int) -> None:
-        """Copy device memory into a contiguous array; in pinned memory it is complete when the stream has come here."""
+        """Copy device memory into a contiguous array, which is complete when the stream has come here."""
         with self.device.current():
             self.device._cuda.memcpy_dtoh_async(target, pointer, self._handle)
 
@@ -331,22 +323,18 @@ class Stream(_Owned):
         Raises:
             DeviceFailure: something in it cannot be recorded. The stream can be used again.
         """
-        graph = ctypes.c_void_p()
+        graph, executable, cuda = ctypes.c_void_p(), ctypes.c_void_p(), bindings.libcuda()
+        stream = ctypes.c_void_p(self.handle)
         with self.lock, self.device.current():
-            _check(_libcuda().cuStreamBeginCapture_v2(ctypes.c_void_p(self.handle), _THREAD_LOCAL), "capture")
+            bindings.check(cuda.cuStreamBeginCapture_v2(stream, _THREAD_LOCAL), "capture")
             try:
                 work()
             finally:
-                ended = _libcuda().cuStreamEndCapture(ctypes.c_void_p(self.handle), ctypes.byref(graph))
-            _check(ended, "capture")
-            executable = ctypes.c_void_p()
-            try:
-                _check(
-                    _libcuda().cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0)),
-                    "instantiation of a graph",
-                )
-            finally:
-                _libcuda().cuGraphDestroy(graph)
+                ended = cuda.cuStreamEndCapture(stream, ctypes.byref(graph))
+            bindings.check(ended, "capture")
+            made = cuda.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+            cuda.cuGraphDestroy(graph)
+            bindings.check(made, "instantiation of a graph")
             return Graph(self.device, executable)
 
 
@@ -356,10 +344,12 @@ class Graph(_Owned):
     def launch(self, stream: Stream) -> None:
         """Enqueue it."""
         with self.device.current():
-            _check(_libcuda().cuGraphLaunch(self._handle, ctypes.c_void_p(stream.handle)), "launch of a graph")
+            bindings.check(
+                bindings.libcuda().cuGraphLaunch(self._handle, ctypes.c_void_p(stream.handle)), "launch of a graph"
+            )
 
     def _release(self, handle: Any) -> None:
-        _libcuda().cuGraphExecDestroy(handle)
+        bindings.libcuda().cuGraphExecDestroy(handle)
 
 
 class Event(_Owned):
@@ -406,47 +396,9 @@ class Function:
         self._module, self._handle = module, handle
 
     def launch(self, plan: Launch, arguments: Sequence[Addressed | int], stream: Stream) -> None:
-        """Enqueue one launch.
-
-        Args:
-            plan: grid and threads.
-            arguments: in the order of the plugin ABI: memory, int32 scalars, memory.
-            stream: where.
-        """
+        """Enqueue one launch by `plan`; arguments in the order of the plugin ABI: memory, int32 scalars, memory."""
         values = [argument if isinstance(argument, int) else argument.pointer for argument in arguments]
         kinds = "".join("i" if isinstance(argument, int) else "P" for argument in arguments)
         with self._module.device.current():
             # What pycuda's own calls end in; before it they set a block shape, as drivers before 4.0 needed.
             self._handle._launch_kernel(plan.grid, (plan.threads, 1, 1), struct.pack(kinds, *values), 0, stream._handle)
-
-
-def _import_pycuda() -> Any:
-    """The module `pycuda.driver`."""
-    try:
-        return importlib.import_module("pycuda.driver")
-    except ModuleNotFoundError:
-        raise DriverUnavailable(
-            "pycuda is not installed. Install it: pip install 'fastlic[gpu]', which compiles it against the CUDA "
-            "toolkit."
-        ) from None
-    except ImportError as error:
-        raise DriverUnavailable(
-            f"pycuda does not load: {error}. If libcuda.so.1 is missing, this machine or container has no NVIDIA "
-            "driver."
-        ) from None
-
-
-@cache
-def _libcuda() -> Any:
-    """The driver's library, for the graph functions that pycuda lacks; pycuda has loaded it before."""
-    return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-
-
-def _check(status: int, what: str) -> None:
-    """Raise `DeviceFailure` for a driver status other than success."""
-    if status == 2:  # CUDA_ERROR_OUT_OF_MEMORY
-        raise DeviceOutOfMemory(f"{what}: the GPU's memory is not enough.")
-    if status != 0:
-        text = ctypes.c_char_p()
-        _libcuda().cuGetErrorString(status, ctypes.byref(text))
-        raise DeviceFailure(f"{what}: the CUDA driver says {(text.value or b'?').decode()} ({status}).")

@@ -1,4 +1,4 @@
-"""A CUDA driver on the host: what `kernels/cuda/driver.py` calls of pycuda and of the driver's library.
+"""A CUDA driver on the host: what `kernels/cuda/driver.py` calls of pycuda and of libcuda.
 
 `EmulatedCuda.driver` stands in for the module `pycuda.driver`, `EmulatedCuda.library` for libcuda. Memory is host
 memory; kernels run in the emulator. Work on a stream is queued and only runs when somebody waits for it, so that
@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 from emulation.emulator import Changed, EmulationError, Emulator
 
-from fastlic.kernels.cuda import driver, fatbins, launch
+from fastlic.kernels.cuda import bindings, driver, fatbins, launch
 
 CUDA = Path(launch.__file__).parent
 ALIGNMENT = 256
@@ -91,8 +91,8 @@ class EmulatedCuda:
         """Let `driver.py` find this driver and its kernels instead of pycuda's and the installed ones."""
         driver._opened.cache_clear()
         with (
-            mock.patch.object(driver, "_import_pycuda", return_value=self.driver),
-            mock.patch.object(driver, "_libcuda", return_value=self.library),
+            mock.patch.object(bindings, "pycuda", return_value=self.driver),
+            mock.patch.object(bindings, "libcuda", return_value=self.library),
             mock.patch.object(fatbins, "load", lambda source: source.encode()),
             mock.patch.object(fatbins, "missing", list),
         ):

@@ -19,7 +19,7 @@ from fastlic.errors import (
     DriverUnavailable,
     KernelsUnavailable,
 )
-from fastlic.kernels.cuda import driver, fatbins, launch
+from fastlic.kernels.cuda import bindings, driver, fatbins, launch
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Device, Region
 from fastlic.kernels.cuda.library import KernelLibrary
@@ -68,7 +68,7 @@ def test_open_device_that_cannot_be_used_says_why(
 )
 def test_open_device_without_pycuda_or_driver_says_which(cause: ImportError, words: str) -> None:
     with (
-        mock.patch.object(driver.importlib, "import_module", side_effect=cause),
+        mock.patch.object(bindings.importlib, "import_module", side_effect=cause),
         pytest.raises(DriverUnavailable, match=words),
     ):
         driver.open_device(0)
