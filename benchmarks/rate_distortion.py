@@ -10,7 +10,9 @@ others measured them, on the Kodak pictures: compare them with runs over those a
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,27 @@ def run_conventional(sources: dict[str, np.ndarray], similar: bool) -> dict[str,
         each = {name: point(source, *setting.run(source), similar) for name, source in sources.items()}
         found.setdefault(setting.codec, {})[setting.label] = each
     return found
+
+
+def reuse_conventional(report: Path, names: Iterable[str]) -> dict[str, dict[str, dict[str, Point]]]:
+    """What `run_conventional` found for some pictures in an earlier run: students change oftener than codecs.
+
+    Args:
+        report: the JSON of that run.
+        names: of the pictures.
+
+    Raises:
+        ValueError: the report lacks a picture.
+    """
+    found = json.loads(report.read_text(encoding="utf-8"))["conventional"]
+    wanted = list(names)
+    for setting in (setting for settings in found.values() for setting in settings.values()):
+        if missing := sorted(set(wanted) - set(setting)):
+            raise ValueError(f"{report}: has no {missing[0]}. Leave --reuse out, or compare the same pictures")
+    return {
+        codec: {label: {name: Point(**each[name]) for name in wanted} for label, each in settings.items()}
+        for codec, settings in found.items()
+    }
 
 
 def compare(ours: Curve, others: dict[str, Curve], measure: Measure) -> dict[str, dict[str, Any]]:
@@ -114,6 +137,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, action="append", help="a student; repeat for several rates")
     parser.add_argument("--anchors", type=Path, help="published points, JSON")
     parser.add_argument("--no-conventional", action="store_true", help="leave out the codecs of Pillow")
+    parser.add_argument("--reuse", type=Path, help="take those codecs' figures from the --json of an earlier run")
     parser.add_argument("--no-ms-ssim", action="store_true", help="PSNR alone; needs no torch")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -124,7 +148,10 @@ def main() -> int:
         bundle.stem if bundle else "shipped": run_ours(bundle, sources, similar)
         for bundle in arguments.bundle or [None]
     }
-    codecs = {} if arguments.no_conventional else run_conventional(sources, similar)
+    if arguments.reuse:
+        codecs = reuse_conventional(arguments.reuse, sources)
+    else:
+        codecs = {} if arguments.no_conventional else run_conventional(sources, similar)
     ours = _mean_curve(students)
     others = {f"{name} (Pillow)": _mean_curve(settings) for name, settings in codecs.items()}
     if arguments.anchors:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from fastlic.benchmarks.curves import Point
-from fastlic.benchmarks.rate_distortion import OURS, compare, draw, point
+from fastlic.benchmarks.rate_distortion import OURS, compare, draw, point, reuse_conventional
 
 CURVE = [Point(0.1, 28.0), Point(0.2, 31.0), Point(0.4, 34.0)]
 
@@ -36,3 +38,13 @@ def test_draw_writes_the_plot(tmp_path):
 
     text = (tmp_path / "plot.svg").read_text()
     assert "<svg" in text
+
+
+def test_reuse_conventional_takes_the_pictures_asked_for_and_refuses_others(tmp_path):
+    report = tmp_path / "rd.json"
+    each = {name: {"bpp": bpp, "psnr": 30.0, "ms_ssim": 0.9} for name, bpp in (("a.png", 0.1), ("b.png", 0.2))}
+    report.write_text(json.dumps({"conventional": {"WebP": {"WebP 5": each}}}))
+
+    assert reuse_conventional(report, ["b.png"]) == {"WebP": {"WebP 5": {"b.png": Point(0.2, 30.0, 0.9)}}}
+    with pytest.raises(ValueError, match=r"has no c\.png"):
+        reuse_conventional(report, ["a.png", "c.png"])
