@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 TORCH_INDEX ?=
+# LIBRARY      that students of its checkpoint format are compared with; tests skip where there is no wheel of it
+LIBRARY ?= compressai==1.2.8
 PICTURE ?= tests/data/kodim23.png
 # CHECKPOINT   .pt to ship as a student, its .json beside it; CALIBRATION: folder or .tar of photographs that are not Kodak's
 CHECKPOINT ?=
@@ -89,7 +91,8 @@ tensorrt-check: $(VENV)/dev-ready ## NVIDIA's own parser, builder and bindings o
 	FASTLIC_REQUIRE_NATIVE=1 $(VENV)-tensorrt/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	FASTLIC_TENSORRT_CHECK=1 FASTLIC_TENSORRT_INCLUDE=$(TENSORRT_INCLUDE) $(VENV)-tensorrt/bin/python -m pytest -q -rs \
 	  tests/unit/engines/test_tensorrt_binding.py tests/unit/engines/test_tensorrt_rtx.py \
-	  tests/unit/kernels/test_tensorrt_plugin.py tests/unit/kernels/test_tensorrt_ptx.py
+	  tests/unit/kernels/test_tensorrt_plugin.py tests/unit/kernels/test_tensorrt_ptx.py \
+	  tests/unit/export/test_preparation.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-tensorrt build demo dist *.egg-info kernels/*.so
@@ -101,6 +104,7 @@ $(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
 $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,bench,dev]'
+	-$(PIP_INSTALL) --no-deps --only-binary :all: $(LIBRARY)
 	@touch $@ $(VENV)/runtime-ready
 
 # pycuda compiles against the CUDA toolkit and the driver; where it cannot, gpu-check says what is missing.
