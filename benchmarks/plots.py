@@ -158,9 +158,8 @@ def _stages(figure: Any, report: Report) -> str:
         axis.barh(labels, widths, left=left, label=name, color=_SERIES[number % len(_SERIES)], height=0.6)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for label, end in zip(labels, left, strict=True):
-        _beside(axis, f"{end:.3g}", end, label)
-    axis.set(xlabel="milliseconds", xlim=(0, 1.12 * max(left)))
-    axis.invert_yaxis()
+        _beside(axis, _number(end), end, label)
+    axis.set(xlabel="milliseconds", xlim=(0, 1.12 * max(left)), ylim=_rows(len(rows)))
     axis.grid(axis="y", visible=False)
     figure.legend(loc="outside upper left", ncols=5, fontsize=8)
     shown = rows[0]
@@ -180,8 +179,7 @@ def _distribution(figure: Any, report: Report) -> str:
                   linewidth=5, alpha=0.7, color=colour, solid_capstyle="butt")  # fmt: skip
     axis.axvline(1, color=_TEXT, linewidth=0.8)
     axis.set_yticks(range(len(rows)), [f"{row_label(report, row)}, {row.width}x{row.height}" for row in rows])
-    axis.set(xlabel="time of a decode over the row's median")
-    axis.invert_yaxis()
+    axis.set(xlabel="time of a decode over the row's median", ylim=_rows(len(rows)))
     axis.grid(axis="y", visible=False)
     return "How much single decodes differ"
 
@@ -218,8 +216,7 @@ def _comparison(figure: Any, report: Report) -> str:
     axis.barh(labels, values, color=colours, height=0.6)
     for row, value in zip(rows, values, strict=True):
         quality = "" if row.psnr is None else f", {row.psnr:.1f} dB"
-        written = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-        _beside(axis, f"{written} ms; {row.bpp:.2f} bpp{quality}", value, row.label)
+        _beside(axis, f"{_number(value)} ms; {row.bpp:.2f} bpp{quality}", value, row.label)
     axis.set(xlabel="milliseconds, logarithmic", xscale="log", xlim=(0.6 * min(values), 12 * max(values)))
     _plain_numbers(axis.xaxis)
     axis.invert_yaxis()
@@ -242,6 +239,15 @@ def _kernels(figure: Any, report: Report) -> str:
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     return "Kernels beside the machine's limits"
+
+
+def _rows(count: int) -> tuple[float, float]:
+    """Limits of an axis whose rows go downwards, so that a single one is no wider than one of two."""
+    return max(count, 2) - 0.5, -0.5
+
+
+def _number(milliseconds: float) -> str:
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _beside(axis: Any, text: str, end: float, row: Any) -> None:
