@@ -102,18 +102,22 @@ def create(name: str = "auto", threads: int | None = None, device: int | str | N
     """Make an engine.
 
     Args:
-        name: "auto" or one of `names()`.
+        name: "auto" or one of `names()`, which options in words may follow: "tensorrt:form=standard,precision=f32".
         threads: that one graph may use, at least 1; None: one per usable core.
         device: number of the GPU, or "cuda", "cuda:1", for an engine that can use one; None: the engine's own choice.
         options: of that engine's class; none with "auto".
 
     Raises:
-        EngineUnavailable: there is no such engine, or it cannot run here; the message says why.
+        EngineUnavailable: there is no such engine, or it cannot run here; or it has no such option among those in
+            words, or no such value of it. The message says why.
         ValueError: `threads`, `device` or an option is out of range, or the engine does not use a GPU.
         TypeError: the engine has no such option.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
+    name, colon, words = name.partition(":")
+    if colon:
+        return _create_with_words(name, words, threads, device, options)
     if device is not None:
         options["device"] = _gpu_number(device)
     if name == "auto":
@@ -127,6 +131,17 @@ def create(name: str = "auto", threads: int | None = None, device: int | str | N
     if "device" in options and "device" not in signature(make).parameters:
         raise ValueError(f"the engine {name} runs on the CPU and has no device {device!r}")
     return make(threads or usable_cores(), **options)
+
+
+def _create_with_words(
+    name: str, words: str, threads: int | None, device: int | str | None, options: dict[str, Any]
+) -> Engine:
+    """`create`, with options as `key=value,key=value`."""
+    pairs = [word.partition("=") for word in words.split(",")]
+    try:
+        return create(name, threads, device, **{key: value for key, _, value in pairs}, **options)
+    except (TypeError, ValueError) as error:
+        raise EngineUnavailable(f"engine {name}:{words}: {error}.") from None
 
 
 def report() -> list[tuple[str, str | None]]:

@@ -23,6 +23,18 @@ def test_create_auto_without_onnxruntime_says_why(monkeypatch):
         engines.create()
 
 
+def test_create_takes_options_in_words() -> None:
+    engine = engines.create("ort-cpu:optimisation=basic,operators=onnxruntime", 1)
+
+    assert engine.info().detail == {"optimisation": "basic", "operators": "onnxruntime"}
+
+
+@pytest.mark.parametrize("words", ["optimisation=most", "colour=red", "optimisation", ""])
+def test_create_refuses_words_that_are_no_option(words: str) -> None:
+    with pytest.raises(EngineUnavailable, match=f"engine ort-cpu:{words}: "):
+        engines.create(f"ort-cpu:{words}", 1)
+
+
 def test_create_unknown_name_lists_the_engines():
     with pytest.raises(EngineUnavailable, match=r"no engine 'abacus'\. Known: auto, ort-cpu, .*torch"):
         engines.create("abacus")
