@@ -43,11 +43,11 @@ lint: $(VENV)/dev-ready ## style, format, types; type checkers cannot follow an 
 bench: $(VENV)/dev-ready ## the tables of docs/performance.md that name this command; KODAK=FOLDER, on an idle machine
 	mkdir -p build/bench
 	-$(BENCH) $(PICTURE) --threads 1 --count 3 --seconds 0 --rounds 9 --peer quick --json benchmarks/baseline.json
-	-$(BENCH) $(addprefix $(KODAK)/,kodim05.png kodim07.png kodim23.png) --peer all $(call REPORT,comparison) \
+	-$(BENCH) $(addprefix $(KODAK)/,kodim05.png kodim07.png kodim23.png) --seconds 2 --peer all $(call REPORT,comparison) \
 	  --table latency --table stages --table comparison
 	-$(BENCH) $(PICTURE) --threads 1 --count 3 --seconds 1 --throughput --kernels $(call REPORT,kernels) \
 	  --table throughput --table kernels
-	-$(BENCH) $(PICTURE) 768x512 1216x832 1728x1152 2432x1664 3456x2304 4864x3328 6000x4000 --threads 2 --count 2 --seconds 0 \
+	-$(BENCH) $(PICTURE) 768x512 1216x832 1920x1080 3840x2160 6000x4000 --threads 2 --count 2 --seconds 0 \
 	  $(call REPORT,growth) --table growth --table scaling
 
 bench-quick: $(VENV)/dev-ready ## ratios to two other codecs beside the committed ones; warns where one became worse

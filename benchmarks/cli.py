@@ -47,7 +47,7 @@ def command(
         Path | None, typer.Option(help="Put the tables into a document, between its `bench:` marks.")
     ] = None,
     table: Annotated[
-        list[str] | None, typer.Option(help="Only this table goes into the document; repeat for several.")
+        list[str] | None, typer.Option(help="Only this table or plot goes into the document; repeat for several.")
     ] = None,
     baseline: Annotated[Path | None, typer.Option(help="Compare ratios with an earlier --json, and warn.")] = None,
 ) -> None:
