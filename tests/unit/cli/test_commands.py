@@ -57,6 +57,26 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
     return run
 
 
+def test_encode_at_a_rate_that_the_student_does_not_have_says_which_it_has(
+    cli: Cli, bundle: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("encode", photo, "-o", tmp_path / "photo.lic", "-m", bundle, "--rate", 2) == 1
+
+    assert "tiny-1 has one rate only; 2 was asked for" in capsys.readouterr().err
+    assert not (tmp_path / "photo.lic").exists()
+
+
+def test_inspect_tells_rates_and_the_pinned_engine(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    variable = Path(__file__).parents[2] / "conformance" / "golden" / "bgvae-small.licb"
+
+    assert cli("inspect", variable, "--json") == 0
+
+    record = json.loads(capsys.readouterr().out)
+    assert record["rates"] == 5
+    assert record["pin"].startswith("ort-cpu ")
+    assert record["graphs"]["start"].startswith("pinned tile")
+
+
 def test_encode_inspect_decode_give_the_picture_that_the_library_gives(
     cli: Cli, bundle: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
