@@ -62,6 +62,8 @@ class Workspace:
             )
         tile = self._tiles[size]
         tile.decode(reader, active, given, where, deadline, timings)
+        for name in self._student.given:  # the same in every tile
+            self._whole.setdefault(name, tile.tensors[name])
         for name, stride in self._student.synthesis_strides.items():
             self._place(name, tile.tensors[name], box.scaled(stride), self._grid.padded.scaled(stride))
         return tile

@@ -106,6 +106,15 @@ def test_extreme_values_and_empty_channels_come_back(open_decoder: Open) -> None
             np.testing.assert_array_equal(open_decoder(bundle).decode(data), host.decode(data))
 
 
+def test_pictures_of_several_rates_share_a_workspace(open_decoder: Open) -> None:
+    bundle, image = GOLDEN / "bgvae-small.licb", tiny_student.picture(64, 64)
+    decoder = open_decoder(bundle)
+    with Encoder(bundle, threads=1, ignore_pin=True) as encoder, Decoder(bundle, threads=1, ignore_pin=True) as host:
+        for rate in (1, 3, 1):
+            data = encoder.encode(image, rate=rate)
+            np.testing.assert_allclose(decoder.decode(data).astype(int), host.decode(data), atol=1)
+
+
 def test_work_is_captured_when_it_has_run_once(cuda: EmulatedCuda, open_decoder: Open, square: bytes) -> None:
     decoder = open_decoder()
     launches = []
