@@ -49,6 +49,7 @@ def load(path: str | Path, configuration: str | Path | None = None, student: str
         return _load_library(path, configuration, student)
     written = _read_configuration(Path(configuration) if configuration else path.with_suffix(".json"), path)
     state = _read_state(path)
+    _check_layout(path, state)
     _check_values(path, state)
     family = family_of(written)
     seen = family.widths_of(state)
@@ -73,7 +74,8 @@ def _load_library(path: Path, configuration: str | Path | None, student: str) ->
         )
     if configuration is not None:
         raise CheckpointError(f"{path}: {student} needs no configuration: leave --config out")
-    library = _read_state(path)
+    library = _read_state(path, nested="state_dict")  # beside the optimiser's state, as training scripts save it
+    _check_layout(path, library)
     if (refusal := compressai.refused(path, library, student)) is not None:
         raise refusal
     state = compressai.plain_state(path, library)
@@ -104,7 +106,8 @@ def _read_configuration(path: Path, checkpoint: Path) -> dict[str, Any]:
     return written
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _read_state(path: Path, nested: str = "") -> dict[str, Tensor]:
+    """The tensors of a file; those under the key `nested` where there is one."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file. Name a checkpoint written by torch.save(model.state_dict(), ...)")
     try:
@@ -119,17 +122,21 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: not a plain state dict ({reason}). Save model.state_dict() and nothing else"
         ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]  # beside the optimiser's state, as training scripts save it
+    if isinstance(state, dict) and nested in state:
+        state = state[nested]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: holds more than tensors. Save model.state_dict() and nothing else")
     return dict(state)
 
 
+def _check_layout(path: Path, state: dict[str, Tensor]) -> None:
+    for key, value in state.items():
+        if value.layout is not torch.strided or value.is_meta or value.is_quantized:
+            raise CheckpointError(f"{path}: tensor {key!r} is sparse or has no values. Save dense tensors")
+
+
 def _check_values(path: Path, state: dict[str, Tensor]) -> None:
     for key, value in state.items():
-        if value.layout is not torch.strided or value.is_meta:
-            raise CheckpointError(f"{path}: tensor {key!r} is sparse or has no values. Save dense tensors")
         if not value.is_floating_point() or not bool(torch.isfinite(value.float()).all()):
             raise CheckpointError(
                 f"{path}: tensor {key!r} holds NaN, infinity or no floats. Take an earlier checkpoint"

@@ -244,16 +244,17 @@ def _on_lattice(
 def _layer(
     affine: Affine, inputs: tuple[Signal, ...], steps: np.ndarray, activation: Activation | None
 ) -> tuple[Layer, np.ndarray]:
-    """One layer, and its output's step per channel: that asked for, or coarser where a sum of products needs it.
+    """One layer, and its output's step per channel: that asked for, or coarser where a sum needs it.
 
-    A channel that calibration saw negative only has a tiny step against sums that could be large.
+    A channel that calibration saw negative only has a tiny step against sums, or a bias, that could be large.
     """
     products, bound = _all_products(affine, inputs, np.resize(steps, len(affine.bias)))
-    if len(products) > 1:
-        needed = np.ceil(np.log2(bound * (1 << FRACTIONS[0]) / PRODUCT_LIMIT))
-        if activation is not None:  # the unit of parameters is given
-            steps = steps * np.exp2(np.maximum(needed, 0).reshape(-1, len(steps)).max(axis=0))
+    spare = FRACTIONS[0] if len(products) > 1 else 0
+    needed = np.maximum(np.ceil(np.log2(bound * (1 << spare) / PRODUCT_LIMIT)), 0)
+    if activation is not None and needed.any():  # the unit of parameters is given
+        steps = steps * np.exp2(needed.reshape(-1, len(steps)).max(axis=0))
         products, bound = _all_products(affine, inputs, np.resize(steps, len(affine.bias)))
+    if len(products) > 1:
         fraction = np.clip(np.floor(np.log2(PRODUCT_LIMIT / bound)), *FRACTIONS).astype(np.int64)
     else:
         fraction = np.maximum(products[0].shift, 0)

@@ -41,6 +41,8 @@ _CONSTANTS = {
     "beta_reparam.lower_bound.bound": ((BETA_FLOOR + PEDESTAL) ** 0.5,),
     "gamma_reparam.lower_bound.bound": (PEDESTAL**0.5,),
 }
+_CONTEXT = 5
+"""Rows and columns of a checkerboard context, whose taps of odd (row + column) are alive."""
 _OLD_PRIOR = {"_matrix": "matrices", "_bias": "biases", "_factor": "factors"}
 
 
@@ -66,8 +68,9 @@ def plain_state(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if key.endswith(".likelihood_lower_bound.bound") and "entropy_bottleneck" in key:
             found[key] = value  # our prior holds it too
         elif key.endswith(".mask"):
-            rows, columns = torch.meshgrid(*(torch.arange(size) for size in value.shape[2:]), indexing="ij")
-            _require_constant(path, key, value, ((rows + columns) % 2).expand_as(value))
+            taps = torch.arange(_CONTEXT)
+            expected = ((taps[:, None] + taps) % 2).float()
+            _require_constant(path, key, value, expected.expand(*value.shape[:2], _CONTEXT, _CONTEXT))
         elif constant is None and key.rpartition(".")[2] not in _COMPUTED:
             found[key] = value
     for key in [key for key in found if key.rpartition(".")[2] in ("beta", "gamma")]:
@@ -99,11 +102,11 @@ def family_in(state: Mapping[str, Tensor]) -> str | None:
         return "bmshj2018-factorized-relu" if "g_a.6.weight" in keys and not has("h_a.") else None
     if not has("h_a."):
         return "bmshj2018-factorized"
-    shapes = {key.removeprefix("module."): value.shape for key, value in state.items()}
-    last, channels = shapes.get("h_s.4.weight"), shapes.get("g_a.6.weight")
-    if last is None or channels is None:
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    last, channels = (_size(plain.get(key), 0) for key in ("h_s.4.weight", "g_a.6.weight"))
+    if not last or not channels:
         return None
-    return "mbt2018-mean" if last[0] == 2 * channels[0] else "bmshj2018-hyperprior"
+    return "mbt2018-mean" if last == 2 * channels else "bmshj2018-hyperprior"
 
 
 def refused(path: Path, state: Mapping[str, Tensor], wanted: str) -> CheckpointError | None:
@@ -131,10 +134,15 @@ def _all_previous(state: Mapping[str, Tensor]) -> bool:
     number, total = 0, 0
     while (key := f"latent_codec.y.latent_codec.y{number}.context_prediction.weight") in plain:
         context = plain.get(f"latent_codec.y.channel_context.y{number}.0.weight")
-        if number and (context is None or context.shape[1] != total):
+        if number and context is not None and _size(context, 1) != total:
             return False
-        total, number = total + plain[key].shape[1], number + 1
+        total, number = total + _size(plain[key], 1), number + 1
     return number > 0
+
+
+def _size(value: Tensor | None, axis: int) -> int:
+    """Elements along an axis; 0 where there is none."""
+    return int(value.shape[axis]) if value is not None and value.ndim > axis else 0
 
 
 def _renamed(key: str) -> str:

@@ -126,7 +126,7 @@ class Elic2022(nn.Module):
         seen = widths_in(state, {"N": "g_a.0.weight", "M": "g_a.13.weight"})
         groups: list[int] = []
         while (key := f"latent_codec.y.latent_codec.y{len(groups)}.context_prediction.weight") in state:
-            groups.append(int(state[key].shape[1]))
+            groups.append(int(state[key].shape[1]) if state[key].ndim > 1 else 0)
         return {**seen, "groups": groups} if groups else seen
 
     def parts(self) -> Parts:

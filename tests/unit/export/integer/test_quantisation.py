@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from fastlic.export.integer.certificate import certify
-from fastlic.export.integer.folding import Affine
-from fastlic.export.integer.quantisation import Ranges, quantise, with_quantised_weights
+from fastlic.export.integer.affine import Affine, Source
+from fastlic.export.integer.certificate import certify, certify_layers
+from fastlic.export.integer.quantisation import LayerBuilder, Ranges, Signal, quantise, with_quantised_weights
 
 
 def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -100,3 +101,21 @@ def test_bias_that_dwarfs_the_weights_keeps_its_certificate(tiny_converted) -> N
     wanted = biased.evaluate(tiny_converted.z, tiny_converted.y)[0]
     found = quantised.network.evaluate(tiny_converted.z, tiny_converted.y)[0]
     assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("bias", [-0.05, -30.0])
+def test_channel_that_was_always_negative_gets_a_step_that_can_be_proved(bias: float) -> None:
+    generator = np.random.default_rng(3)
+    weight = generator.normal(0, 0.1, (1, 16, 4))
+    affine = Affine("layer", (Source(((0, 0),), weight),), np.array([bias, bias, 0.1, 0.2]))
+    high = np.array([-0.01, -0.02, 1e-5, 1e-5])  # two channels never open, so half of all peaks are next to nothing
+    builder = LayerBuilder(Ranges({"layer": high}, {"layer": np.full(4, -40.0)}, 0, 0), {"layer": 0.0})
+
+    layer, output = builder.add(affine, (Signal(np.full(16, 0.01), np.full(16, 2047)),), [])
+
+    certify_layers([layer], [])
+    assert (output.limit <= 2047).all()
+    x = generator.integers(-2047, 2048, (3, 3, 16))
+    wanted = np.maximum(0.01 * x @ weight[0] + affine.bias, 0)
+    found = layer(x) * output.steps
+    assert np.abs(np.minimum(found, wanted) - found).max() <= 4 * output.steps.max()

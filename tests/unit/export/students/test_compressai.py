@@ -179,5 +179,25 @@ def test_names_of_the_first_releases_are_understood(tmp_path: Path) -> None:
     )
 
 
+@every_student
+@pytest.mark.parametrize("replacement", [torch.zeros(()), torch.zeros(0), torch.full((2, 3), float("nan"))], ids=str)
+def test_tensor_of_an_impossible_shape_is_refused_whichever_it_is(
+    tmp_path: Path, student: str, replacement: torch.Tensor
+) -> None:
+    state = state_of(student)
+    computed = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table")
+    often = 60 if student == "elic2022" else 7  # a file of 13 MB each time
+    chosen = [key for number, key in enumerate(state) if number % often == 0 or "y0.context" in key or "h_s.4" in key]
+    for key in [key for key in chosen if not key.endswith(computed)]:
+        torch.save({**state, key: replacement}, tmp_path / "hostile.pt")
+        with pytest.raises(CheckpointError, match=r"hostile\.pt: "):
+            checkpoint.load(tmp_path / "hostile.pt", student=student)
+
+
+def test_sparse_tensor_is_refused(saved) -> None:
+    with pytest.raises(CheckpointError, match="is sparse or has no values"):
+        checkpoint.load(saved("mbt2018-mean", h_a__0__bias=torch.zeros(8).to_sparse()), student="mbt2018-mean")
+
+
 def test_family_of_nothing_is_unknown() -> None:
     assert family_in({}) is None
