@@ -70,7 +70,7 @@ def prepare_forms(
         form = form_of(spec.exact)
         if form is None:
             continue
-        model, start = bundle.member(spec.file), time.perf_counter()
+        model, start = bundle.graph(name), time.perf_counter()
         if cache.find(model, form) is None:
             samples = samples or checking.samples(bundle, threads)
             checking.check(name, make(model, _checkable(form)), form, spec.exact, samples.get(name, []))
@@ -91,7 +91,7 @@ def build_engines(bundle: Bundle, engine: TensorRTEngine, sizes: Sequence[Size])
     """
     for name, given in _inputs(bundle, sizes):
         spec = bundle.manifest.graphs[name]
-        graph = engine.load_on_device(bundle.member(spec.file), name, spec.exact)
+        graph = engine.load_on_device(bundle.graph(name), name, spec.exact)
         specs, start = [ArraySpec(*port) for port in given], time.perf_counter()
         key = graph.key(specs)
         done = "cached" if engine.store.find(key) is not None else "built"
@@ -123,7 +123,7 @@ def write_engines(
     for graph, given in _inputs(bundle, sizes):
         spec, start = bundle.manifest.graphs[graph], time.perf_counter()
         form = form_of(spec.exact)
-        made = None if form is None else cache.find(bundle.member(spec.file), form)
+        made = None if form is None else cache.find(bundle.graph(graph), form)
         if form is None or made is None:
             raise EngineUnavailable(f"graph {graph} has no form for {loaded.title}: prepare its forms first.")
         shapes = tuple(form_shape(ArraySpec(*port)) for port in given)

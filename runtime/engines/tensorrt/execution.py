@@ -7,6 +7,7 @@ after its file has been checked, by `store`.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -55,6 +56,7 @@ class LoadedEngine:
         self._library, self._device, self._name, self._keep = library, device, name, keep_finished
         self._finished = finished
         self._idle: list[Any] = []
+        self._lock = threading.Lock()
         with device.current():
             self._runtime = library.trt.Runtime(library.logger)
             self.engine = self._runtime.deserialize_cuda_engine(content)
@@ -78,7 +80,7 @@ class LoadedEngine:
         Raises:
             DeviceOutOfMemory: there is not enough memory.
         """
-        with self._device.current():
+        with self._device.current(), self._lock:
             context = self._idle.pop() if self._idle else self._make_context()
         if context is None:
             raise DeviceOutOfMemory(f"graph {self._name}: {self._library.complaints()}")
@@ -86,14 +88,14 @@ class LoadedEngine:
 
     def give_back(self, context: Any) -> None:
         """Keep a context for the next binding, or let it go when there are some already."""
-        with self._device.current():
+        with self._device.current(), self._lock:
             if self.engine is not None and len(self._idle) < _IDLE:
                 self._idle.append(context)
             del context
 
     def close(self) -> None:
         """Release idle contexts and the engine. No context of it may be in use."""
-        with self._device.current():
+        with self._device.current(), self._lock:
             self._idle.clear()
             self.engine = self._runtime = None
 

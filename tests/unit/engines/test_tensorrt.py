@@ -104,6 +104,21 @@ def test_second_decoder_builds_nothing_and_gives_the_same_picture(
     np.testing.assert_array_equal(first, second)
 
 
+def test_decode_stays_on_the_device_and_is_recorded_once_its_shape_is_known(
+    cuda: EmulatedCuda, fake: FakeTensorRT, source: Path, tmp_path: Path
+) -> None:
+    engine = engine_for("tensorrt-rtx", source, tmp_path)
+    with fastlic.Decoder(source, engine=engine, threads=1) as decoder, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is built now", category=RuntimeWarning)
+
+        pictures = [decoder.decode(tiny_file()) for _ in range(3)]
+
+    assert "mixture_rows_3x3" in cuda.launches  # our kernels, between the library's graphs
+    assert cuda.graphs_launched > 0
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
+
+
 def test_building_during_a_decode_is_told(fake: FakeTensorRT, source: Path, tmp_path: Path) -> None:
     engine = engine_for("tensorrt", source, tmp_path)
 
