@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DEVIATION = 0.4
+CONTRAST = 0.2
+"""Standard deviations of y and of the decoded picture."""
 TABLE_WIDTH = 180
 NETWORKS, SYNTHESIS = "entropy networks", "synthesis"
 SHOWN = (WHOLE, NETWORKS, ENTROPY, SYNTHESIS)
@@ -118,6 +120,10 @@ def lively_state(student: str, picture: np.ndarray) -> Mapping[str, Tensor]:
             half.zero_()
             half[: len(half) if student == "bmshj2018-hyperprior" else len(half) // 2] = DEVIATION
             module.get_parameter("weight").mul_(0.1)
+        g_s = model.get_submodule("g_s")
+        shown = [module for module in g_s.modules() if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))][-1]
+        shown.weight.mul_(CONTRAST / g_s(g_a(pixels).round()).std())
+        shown.get_parameter("bias").fill_(0.5)
     return model.state_dict()
 
 
