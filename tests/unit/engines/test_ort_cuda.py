@@ -9,11 +9,13 @@ from unittest import mock
 import numpy as np
 import onnxruntime
 import pytest
+import tiny_student
 from emulation.cuda import EmulatedCuda
 
 from fastlic.errors import BundleError, DeviceOutOfMemory, EngineUnavailable
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.runtime import engines
+from fastlic.runtime.codec import Decoder, Encoder
 from fastlic.runtime.engines import ort_cuda
 from fastlic.runtime.engines.device import DeviceEngine
 from fastlic.runtime.engines.ort_cuda import OrtCudaEngine, OrtCudaGraph
@@ -164,3 +166,14 @@ def test_bind_to_another_stream_is_refused(engine: OrtCudaEngine, doubling: byte
 
     with pytest.raises(ValueError, match="engine's own stream"):
         graph.bind([], [], engine.device.stream())
+
+
+def test_picture_decodes_on_the_device(engine: OrtCudaEngine) -> None:
+    bundle = tiny_student.bundle_bytes()
+    with Encoder(bundle, threads=1) as encoder, Decoder(bundle, threads=1) as host:
+        data = encoder.encode(tiny_student.picture(70, 90))
+        expected = host.decode(data)
+
+    with Decoder(bundle, engine=engine, threads=1) as decoder:
+        for _ in range(3):
+            np.testing.assert_allclose(decoder.decode(data).astype(int), expected, atol=1)
