@@ -91,8 +91,8 @@ tensorrt-check: $(VENV)/dev-ready ## NVIDIA's own parser, builder and bindings o
 	FASTLIC_REQUIRE_NATIVE=1 $(VENV)-tensorrt/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	FASTLIC_TENSORRT_CHECK=1 FASTLIC_TENSORRT_INCLUDE=$(TENSORRT_INCLUDE) $(VENV)-tensorrt/bin/python -m pytest -q -rs \
 	  tests/unit/engines/test_tensorrt_binding.py tests/unit/engines/test_tensorrt_rtx.py \
-	  tests/unit/kernels/test_tensorrt_plugin.py tests/unit/kernels/test_tensorrt_ptx.py \
-	  tests/unit/export/test_preparation.py
+	  tests/unit/kernels/test_tensorrt_plugin.py tests/unit/kernels/test_tensorrt_ptx.py
+	FASTLIC_TENSORRT_CHECK=1 $(BIN)/python -m pytest -q tests/unit/export/test_preparation.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-tensorrt build demo dist *.egg-info kernels/*.so

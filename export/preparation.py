@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fastlic.errors import EngineUnavailable
+from fastlic.errors import EngineUnavailable, PinMismatch
 from fastlic.export.forms import checking
 from fastlic.export.forms.making import make
 from fastlic.kernels.cuda.arrays import ArraySpec
@@ -47,6 +47,20 @@ class Report:
     done: str
     seconds: float
     file: str | None = None
+
+
+def refuse_pinned(bundle: Bundle, engine: str) -> None:
+    """Refuse a student whose symbols come from floating-point networks of another engine.
+
+    Raises:
+        PinMismatch: it is pinned, and not to this engine.
+    """
+    pin = bundle.manifest.pin
+    if pin is not None and pin.engine != engine:
+        raise PinMismatch(
+            f"{bundle.manifest.name}: its symbols are equal only on {pin.engine} {pin.version} ({pin.machine}), so it "
+            f"cannot be decoded with {engine}: there is nothing to build."
+        )
 
 
 def prepare_forms(

@@ -48,6 +48,7 @@ def command(
     chosen, cache = preparation.form_chooser(engine, form, precision, gpu), FormCache()
     for path in bundles:
         with Bundle(path) as bundle:
+            preparation.refuse_pinned(bundle, engine)
             _show(path, preparation.prepare_forms(bundle, chosen, cache, threads=threads or usable_cores()), as_json)
             if output is not None:
                 output.mkdir(parents=True, exist_ok=True)

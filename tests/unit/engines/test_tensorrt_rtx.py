@@ -29,8 +29,10 @@ from fastlic.runtime.student import Student
 pytest.importorskip("tensorrt_rtx_bindings", reason="no TensorRT for RTX: see `make tensorrt-check`")
 
 GOLDEN = Path(__file__).parents[2] / "conformance" / "golden"
-# The tiny student's graphs, drawn by hand, leave even their channels open, which TensorRT does not take.
-BUNDLES = [*bundles.shipped(), *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != "tiny")]
+# The tiny student's graphs, drawn by hand, leave even their channels open, which TensorRT does not take; BG-VAE's are
+# pinned to another engine.
+LEFT_OUT = ("tiny", "bgvae-small")
+BUNDLES = [*bundles.shipped(), *sorted(path for path in GOLDEN.glob("*.licb") if path.stem not in LEFT_OUT)]
 ALL = os.environ.get("FASTLIC_TENSORRT_CHECK") == "1"
 CAPABILITIES = [(7, 5), (8, 6), (8, 9), (12, 0)] if ALL else [(8, 9)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastlic.errors import EngineUnavailable, VerificationFailed
+from fastlic.errors import EngineUnavailable, PinMismatch, VerificationFailed
 from fastlic.export import preparation
 from fastlic.export.forms import checking
 from fastlic.runtime import bundle as bundles
@@ -19,9 +19,10 @@ from fastlic.runtime.forms import Deform, FormCache
 from fastlic.runtime.manifest import Run
 
 GOLDEN = Path(__file__).parents[2] / "conformance" / "golden"
+PINNED = "bgvae-small"
 ALL = os.environ.get("FASTLIC_TENSORRT_CHECK") == "1"
 BUNDLES = (
-    [*bundles.shipped(), *sorted(GOLDEN.glob("*.licb"))]
+    [*bundles.shipped(), *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != PINNED)]
     if ALL
     else [GOLDEN / name for name in ("tiny.licb", "mbt2018-mean-small.licb")]
 )
@@ -65,6 +66,16 @@ def test_forms_that_are_there_are_not_made_again(tmp_path: Path) -> None:
     with Bundle(GOLDEN / "tiny.licb") as bundle:
         assert len(list(preparation.prepare_forms(bundle, chooser, cache, threads=1))) == 3
         assert list(preparation.prepare_forms(bundle, chooser, cache, threads=1)) == []
+
+
+@pytest.mark.parametrize(("name", "refused"), [(f"{PINNED}.licb", True), ("mbt2018-mean-small.licb", False)])
+def test_student_that_is_pinned_to_another_engine_is_refused(name: str, refused: bool) -> None:
+    with Bundle(GOLDEN / name) as bundle:
+        if refused:
+            with pytest.raises(PinMismatch, match=r"equal only on ort-cpu .* cannot be decoded with tensorrt"):
+                preparation.refuse_pinned(bundle, "tensorrt")
+        else:
+            preparation.refuse_pinned(bundle, "tensorrt")
 
 
 def test_engine_that_takes_bundles_as_they_are_has_no_forms() -> None:
