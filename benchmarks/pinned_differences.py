@@ -54,10 +54,10 @@ def compare(images: Sequence[np.ndarray], path: Path, engine: str) -> Difference
     found = Differences()
     with (
         Bundle(path) as bundle,
-        Encoder(path, engine=OWN) as encoder,
-        Decoder(path, engine=engine, ignore_pin=True) as other,
+        Encoder(path, engine=OWN, threads=1) as encoder,
+        Decoder(path, engine=engine, threads=1, ignore_pin=True) as other,
     ):
-        students = [Student(bundle, engines.create(name)) for name in (OWN, engine)]
+        students = [Student(bundle, engines.create(name, threads=1)) for name in (OWN, engine)]
         unit = bundle.manifest.multiple
         for image in images:
             height, width = (size // unit * unit for size in image.shape[:2])

@@ -26,7 +26,7 @@ from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
 from fastlic.runtime.conformance import symbol_crcs
 from fastlic.runtime.entropy.tables import RowTables
-from fastlic.runtime.manifest import FORMAT, GraphSpec, Manifest, Vector
+from fastlic.runtime.manifest import FORMAT, DistributionSpec, GraphSpec, Manifest, Vector
 from fastlic.runtime.pin import pin_of
 
 ENGINE = "ort-cpu"
@@ -128,10 +128,12 @@ def _assembled(
     """The manifest without halos, validation and vectors, and the members it names."""
     contents = {**emitted, **{name: graph.content for name, graph in entropy.exact.items()}}
     members = {description.graph_file(name): content for name, content in contents.items()}
-    distributions = {}
+    distributions: dict[str, DistributionSpec] = {}
     for name, tables in entropy.distributions.items():
-        make = description.table_members if isinstance(tables, RowTables) else description.mixture_members
-        distributions[name], files = make(name, tables)  # type: ignore[operator]
+        if isinstance(tables, RowTables):
+            distributions[name], files = description.table_members(name, tables)
+        else:
+            distributions[name], files = description.mixture_members(name, tables)
         members |= files
     graphs = {
         name: GraphSpec(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 from functools import cache
+from importlib import import_module
 
 from fastlic.errors import PinMismatch
 from fastlic.runtime.engines import Engine
@@ -59,7 +60,6 @@ def _said(pin: Pin) -> str:
 def _features() -> dict[str, bool]:
     """Instruction sets of this processor by NumPy's names for them; it detects them on every platform."""
     try:
-        from numpy._core._multiarray_umath import __cpu_features__
-    except ImportError:  # a NumPy that keeps them elsewhere: every processor is then one class, the checksum decides
+        return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
+    except (ImportError, AttributeError):  # a NumPy without them: every processor is one class, the checksum decides
         return {}
-    return dict(__cpu_features__)

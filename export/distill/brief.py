@@ -18,6 +18,9 @@ from torch.nn import functional
 from fastlic.export.distill.latents import LatentTeacher
 from fastlic.export.students.factorised import FactorisedPrior
 
+QUANTILE_RATE = 1e-2
+"""Learning rate of the priors' quantiles, which have few steps to travel far."""
+
 
 class Coded(Protocol):
     """An evaluation: decoded picture in [0, 1], likelihoods of all that is coded; `y` where a teacher needs it."""
@@ -69,7 +72,8 @@ def train(
         if name.startswith(lesson.train or "") and all(parameter is not quantile for quantile in quantiles)
     ]
     learnt += list(teacher.adapter.parameters()) if teacher else []
-    optimiser = torch.optim.Adam([{"params": learnt}, {"params": quantiles, "lr": 1e-2}], lr=lesson.learning_rate)
+    groups: list[dict[str, Any]] = [{"params": learnt}, {"params": quantiles, "lr": QUANTILE_RATE}]
+    optimiser = torch.optim.Adam(groups, lr=lesson.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, lesson.steps, lesson.learning_rate / 20)
     stacked = [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures]
     rows = []

@@ -12,6 +12,8 @@ from conformance.test_golden import require_its_engine
 from fastlic.benchmarks.exactness_matrix import measure
 from fastlic.benchmarks.pinned_differences import compare
 from fastlic.errors import BitstreamError, PinMismatch, RateUnavailable
+from fastlic.export.description import without_encoder
+from fastlic.export.publish import pack
 from fastlic.runtime import bitstream
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
@@ -79,6 +81,27 @@ def test_higher_rate_costs_bits_and_stands_in_the_header(crop: np.ndarray) -> No
     assert sizes[0] < sizes[1]
 
 
+def test_bundle_without_an_encoder_keeps_the_graphs_that_both_run(crop: np.ndarray) -> None:
+    require_its_engine(VARIABLE)
+    with Bundle(VARIABLE) as bundle:
+        members = {name: bundle.member(name) for name in bundle.manifest.members}
+        small = pack(*without_encoder(bundle.manifest, members))
+
+    with Encoder(VARIABLE, threads=1) as encoder, Decoder(small, threads=1) as decoder:
+        assert decoder.decode(encoder.encode(crop, rate=2)).shape == crop.shape
+    with Bundle(small) as bundle:
+        assert set(bundle.manifest.graphs) == {"start", "synthesis", *(f"down{number}" for number in range(1, 9))}
+
+
+def test_region_of_a_pinned_student_is_a_part_of_its_picture(crop: np.ndarray) -> None:
+    require_its_engine(VARIABLE)
+    with Encoder(VARIABLE, threads=1) as encoder, Decoder(VARIABLE, threads=1) as decoder:
+        data = encoder.encode(crop, rate=5)
+        whole, part = decoder.decode(data), decoder.decode(data, region=(40, 10, 90, 40))
+
+    assert np.abs(part.astype(int) - whole[10:40, 40:90]).max() <= 1
+
+
 @pytest.mark.parametrize("rate", [0, 6])
 def test_rate_that_the_student_does_not_have_is_refused(crop: np.ndarray, rate: int) -> None:
     require_its_engine(VARIABLE)
@@ -119,10 +142,8 @@ def test_pinned_student_on_another_engine_never_gives_a_wrong_picture(crop: np.n
 def test_differences_between_engines_are_counted(crop: np.ndarray) -> None:
     require_its_engine(VARIABLE)
 
-    crop = crop[:64, :64]
-    same = compare([crop], VARIABLE, "ort-cpu")
-    other = compare([crop], VARIABLE, "torch")
+    found = compare([crop[:64, :64]], VARIABLE, "torch")
 
-    assert same.parameters == other.parameters > 1_000
-    assert (same.differing, same.failed) == (0, 0)
-    assert other.differing < 0.01 * other.parameters
+    assert found.files == 5
+    assert found.parameters > 1_000
+    assert found.differing < 0.01 * found.parameters
