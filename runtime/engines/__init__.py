@@ -137,9 +137,9 @@ def _create_with_words(
     name: str, words: str, threads: int | None, device: int | str | None, options: dict[str, Any]
 ) -> Engine:
     """`create`, with options as `key=value,key=value`."""
-    pairs = [word.partition("=") for word in words.split(",")]
+    worded: dict[str, Any] = {key: value for key, _, value in (word.partition("=") for word in words.split(","))}
     try:
-        return create(name, threads, device, **{key: value for key, _, value in pairs}, **options)
+        return create(name, threads, worded.pop("device", device), **worded, **options)
     except (TypeError, ValueError) as error:
         raise EngineUnavailable(f"engine {name}:{words}: {error}.") from None
 

@@ -75,3 +75,24 @@ def test_report_missing_library_gives_reason_for_that_engine_alone(monkeypatch):
     assert set(reasons) == set(engines.names())
     assert reasons["ort-cpu"] is None
     assert "fastlic[export]" in str(reasons["torch"])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:", "cuda:x", "1.0", -1, "cuda 1"])
+def test_create_device_that_is_no_gpu_is_refused(device):
+    with pytest.raises(ValueError, match=r"number of a GPU or such as 'cuda:1'"):
+        engines.create("ort-cuda", device=device)
+
+
+def test_create_cpu_engine_with_a_device_is_refused():
+    with pytest.raises(ValueError, match="ort-cpu runs on the CPU"):
+        engines.create("ort-cpu", threads=1, device="cuda")
+
+
+def test_create_auto_with_a_device_asks_for_an_engine():
+    with pytest.raises(TypeError, match=r"\['device'\] belong to one engine"):
+        engines.create("auto", device=0)
+
+
+def test_create_with_a_device_in_words_takes_it():
+    with pytest.raises(EngineUnavailable, match=r"ort-cpu:device=cuda:1: the engine ort-cpu runs on the CPU"):
+        engines.create("ort-cpu:device=cuda:1", threads=1)
