@@ -81,11 +81,11 @@ def test_error_is_compared_with_the_float32_evaluation_of_pytorch() -> None:
     single = exact + 1e-4
     report = verify.Report()
 
-    verify.require_near("g", exact - 3.9e-4, single, exact, report)
-    with pytest.raises(VerificationFailed, match=r"g: 0\.00041 from float64"):
-        verify.require_near("g", exact - 4.1e-4, single, exact, copy.deepcopy(report))
+    verify.require_near("g", exact - 7.9e-4, single, exact, report)
+    with pytest.raises(VerificationFailed, match=r"g: 0\.00081 from float64"):
+        verify.require_near("g", exact - 8.1e-4, single, exact, copy.deepcopy(report))
 
-    assert report.transforms["g"]["error"] == pytest.approx(3.9e-4)
+    assert report.transforms["g"]["error"] == pytest.approx(7.9e-4)
 
 
 def test_not_a_number_is_refused() -> None:
