@@ -109,7 +109,7 @@ def build_engines(bundle: Bundle, engine: TensorRTEngine, sizes: Sequence[Size])
         specs, start = [ArraySpec(*port) for port in given], time.perf_counter()
         key = graph.key(specs)
         done = "cached" if engine.store.find(key) is not None else "built"
-        graph.prepare(specs)
+        graph.prepare(specs, on_purpose=True)
         yield Report(name, key.form, _text(key.shapes), done, time.perf_counter() - start)
 
 

@@ -163,8 +163,12 @@ class TensorRTGraph:
         """See `DeviceGraph.bind`."""
         return self.prepare([array.spec for array in inputs]).bind(inputs, outputs, stream)
 
-    def prepare(self, inputs: Sequence[ArraySpec]) -> LoadedEngine:
+    def prepare(self, inputs: Sequence[ArraySpec], *, on_purpose: bool = False) -> LoadedEngine:
         """The engine for these inputs: loaded already, from the cache, or built.
+
+        Args:
+            inputs: one per input port.
+            on_purpose: somebody asked for it to be built; otherwise a warning says that it is, where that is allowed.
 
         Raises:
             EngineNotPrepared: it is missing and is not to be built now.
@@ -172,7 +176,7 @@ class TensorRTGraph:
         """
         key = self.key(inputs)
         with self._lock:
-            found = self._loaded.pop(key, None) or self._open(key)
+            found = self._loaded.pop(key, None) or self._open(key, on_purpose)
             self._loaded[key] = found  # the last is the one used last
             while len(self._loaded) > _KEPT:
                 del self._loaded[next(iter(self._loaded))]
@@ -185,9 +189,9 @@ class TensorRTGraph:
                 loaded.close()
             self._loaded.clear()
 
-    def _open(self, key: Key) -> LoadedEngine:
+    def _open(self, key: Key, on_purpose: bool) -> LoadedEngine:
         owner, store = self._owner, self._owner.store
-        if store.find(key) is None:
+        if not on_purpose and store.find(key) is None:
             self._announce(key)
         content = store.obtain(key, lambda: self._build(key))
         return LoadedEngine(

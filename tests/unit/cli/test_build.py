@@ -70,7 +70,9 @@ def test_build_makes_forms_and_engines_that_a_decoder_then_finds(
 ) -> None:
     assert run(source, "--size", "64x32", "--json") == 0
 
-    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    said = capsys.readouterr()
+    assert "is missing" not in said.err
+    reports = [json.loads(line) for line in said.out.splitlines()]
     assert [(r["graph"], r["done"]) for r in reports] == [
         *((name, "form") for name in ("hyper", "context", "synthesis")),
         *((name, "built") for name in ("hyper", "context", "synthesis")),
