@@ -191,6 +191,12 @@ def concatenated(build: GraphBuilder, parts: Sequence[str]) -> str:
     return build.op("Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
 
 
+def interleaved(build: GraphBuilder, x: str, channels: int) -> str:
+    """Four phases (h, w, 4 channels) -> (2h, 2w, channels)."""
+    x = build.op("Transpose", build.op("Reshape", x, build.ints(0, 0, 2, 2, channels)), perm=[0, 2, 1, 3, 4])
+    return build.op("Reshape", build.op("Flatten", x, axis=2), build.ints(0, -1, channels))
+
+
 def port(name: str, kind: int, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
     """An input or output of a graph; names in `shape` stand for sizes that vary."""
     return helper.make_tensor_value_info(name, kind, list(shape))

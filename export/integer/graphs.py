@@ -20,6 +20,7 @@ from fastlic.export.integer.emission import (
     emit_product,
     emit_rounding,
     emit_sum,
+    interleaved,
     port,
 )
 from fastlic.export.integer.folding import HYPER_UNIT
@@ -44,7 +45,7 @@ def hyper_graph(network: IntegerNetwork) -> bytes:
     for layer in network.trunk[:-1]:
         x = emit_layer(build, x, layer)
         if layer.upsample:
-            x = _interleaved(build, x, len(layer.bias) // 4)
+            x = interleaved(build, x, len(layer.bias) // 4)
     features = build.padded(emit_layer(build, x, network.trunk[-1]), 1)
     width = len(network.trunk[-1].bias) // 4
 
@@ -135,12 +136,6 @@ def _channels_of(build: GraphBuilder, x: str, width: int, product: Product) -> s
     """The channels that a pointwise product reads; all of them unless it is one of several parts."""
     whole = product.channels == (0, width)
     return x if whole else build.slice(x, (3,), product.channels[:1], product.channels[1:])
-
-
-def _interleaved(build: GraphBuilder, x: str, channels: int) -> str:
-    """Four phases (h, w, 4 channels) -> (2h, 2w, channels)."""
-    x = build.op("Transpose", build.op("Reshape", x, build.ints(0, 0, 2, 2, channels)), perm=[0, 2, 1, 3, 4])
-    return build.op("Reshape", build.op("Flatten", x, axis=2), build.ints(0, -1, channels))
 
 
 def _numbers(network: IntegerNetwork, chain: Sequence[Layer]) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from fastlic.export.integer.emission import (
     emit_product,
     emit_rounding,
     emit_sum,
+    interleaved,
     port,
 )
 from fastlic.export.integer.folding import HYPER_UNIT
@@ -289,12 +290,6 @@ def unpacked(build: GraphBuilder, packed: Mapping[Parity, str], channels: int) -
         rows.append(build.op("Reshape", columns, build.ints(0, -1, channels)))
     pairs = build.op("Reshape", build.op("Concat", *rows, axis=1), build.ints(0, 2, -1, channels))
     return build.op("Reshape", build.op("Flatten", pairs, axis=2), build.ints(0, -1, channels))
-
-
-def interleaved(build: GraphBuilder, x: str, channels: int) -> str:
-    """Four phases (h, w, 4 channels) -> (2h, 2w, channels)."""
-    x = build.op("Transpose", build.op("Reshape", x, build.ints(0, 0, 2, 2, channels)), perm=[0, 2, 1, 3, 4])
-    return build.op("Reshape", build.op("Flatten", x, axis=2), build.ints(0, -1, channels))
 
 
 def _channels_of(lattice: Lattice, name: str) -> int:
