@@ -39,6 +39,7 @@ from fastlic.kernels import build_cuda
 from fastlic.kernels.cuda import fatbins
 from fastlic.kernels.cuda.driver import Device, open_device
 from fastlic.runtime import engines
+from fastlic.runtime.bundle import shipped
 
 ROOT = Path(__file__).parent.parent
 ENGINES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -48,6 +49,9 @@ ENGINES: dict[str, tuple[str, dict[str, Any]]] = {
     "ort-cuda f16": ("ort-cuda", {"precision": "f16"}),
     "tensorrt": ("tensorrt", {}),
 }
+SIZES = ((768, 512), (1920, 1080))
+"""Of the pictures that are decoded for time."""
+_PREPARED = ("ort-cuda", "tensorrt")
 _SANITIZED = ("memcheck", "racecheck")
 _SMALL = "transpose or scan or scatter or context or ragged"
 """Tests small enough for compute-sanitizer, which slows kernels down a hundredfold."""
@@ -118,6 +122,16 @@ def sanitize(tool: str) -> Part:
     return run_tests(None, wrapper, _SMALL)
 
 
+def prepare(engine: str) -> Part:
+    """Make the forms, and for TensorRT the engines, of the shipped students, as a user does with `fastlic build`."""
+    sizes = [word for width, height in SIZES for word in ("--size", f"{width}x{height}")]
+    command = [sys.executable, "-m", "fastlic", "build", *map(str, shipped()), "--engine", engine, *sizes]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Skipped(" ".join(done.stderr.split())[-400:])
+    return Part(f"prepare {engine}", detail=f"{len(done.stdout.splitlines())} lines", figures={"output": done.stdout})
+
+
 def time_kernels(effort: Effort, maps: Sequence[Shape] = MAPS) -> Part:
     """Our kernels beside the device's limits and beside other deformable convolutions."""
     report = Report("gpu-check")
@@ -162,7 +176,11 @@ def pictures_of(kodak: Path | None) -> list[tuple[str, np.ndarray]]:
     """What is decoded for time: Kodak's picture 23, and a made-up one of 1080p."""
     path = next(iter(sorted(kodak.glob("*23.png"))), None) if kodak else None
     photograph = np.asarray(Image.open(path or ROOT / "tests/data/kodim23.png").convert("RGB"))
-    return [("kodim23 768x512", photograph), ("made up 1920x1080", made_up(1920, 1080))]
+    (width, height), (large_width, large_height) = SIZES
+    return [
+        (f"kodim23 {width}x{height}", photograph),
+        (f"made up {large_width}x{large_height}", made_up(large_width, large_height)),
+    ]
 
 
 def attempt(name: str, action: Callable[[], Part], say: Callable[[str], None]) -> Part:
@@ -191,6 +209,8 @@ def check(kodak: Path | None, effort: Effort, say: Callable[[str], None]) -> lis
     ]
     pictures = pictures_of(kodak)
     parts.append(attempt("build", lambda: build_kernels(device, fatbins.FOLDER), say))
+    for engine in _PREPARED:
+        parts.append(attempt(f"prepare {engine}", partial(prepare, engine), say))
     parts.append(attempt("tests", lambda: run_tests(kodak), say))
     for tool in _SANITIZED:
         parts.append(attempt(f"tests under {tool}", partial(sanitize, tool), say))

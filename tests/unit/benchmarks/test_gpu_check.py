@@ -57,6 +57,7 @@ def test_command_without_a_gpu_succeeds_and_writes_why(tmp_path: Path) -> None:
 def test_every_part_is_attempted_and_failures_do_not_stop_the_next(cuda: EmulatedCuda) -> None:
     parts = {
         "build_kernels": Part("build"),
+        "prepare": Part("prepare"),
         "run_tests": Part("tests", "failed", "3 failed"),
         "sanitize": gpu_check.Skipped("compute-sanitizer is not on the path"),
         "time_kernels": DeviceFailure("launch failed"),
@@ -65,15 +66,17 @@ def test_every_part_is_attempted_and_failures_do_not_stop_the_next(cuda: Emulate
     with mock.patch.multiple(gpu_check, **{name: mock.Mock(side_effect=[part] * 9) for name, part in parts.items()}):
         outcomes = [(part.name, part.outcome) for part in gpu_check.check(None, ONCE, lambda _: None)]
 
-    assert outcomes[:6] == [
+    assert outcomes[:8] == [
         ("GPU", "ok"),
         ("build", "ok"),
+        ("prepare", "ok"),
+        ("prepare", "ok"),
         ("tests", "failed"),
         ("tests under memcheck", "skipped"),
         ("tests under racecheck", "skipped"),
         ("kernels", "failed"),
     ]
-    assert set(outcomes[6:]) == {(f"decode, {label}", "skipped") for label in gpu_check.ENGINES}
+    assert set(outcomes[8:]) == {(f"decode, {label}", "skipped") for label in gpu_check.ENGINES}
 
 
 @pytest.mark.parametrize(("capability", "architecture"), [((7, 5), 75), ((8, 7), 86), ((9, 0), 90), ((12, 1), 120)])
@@ -89,6 +92,11 @@ def test_build_without_nvcc_is_fine_where_kernels_are_installed(cuda: EmulatedCu
         part = gpu_check.build_kernels(device, tmp_path)
 
     assert part.detail == "installed kernels are used: nvcc is not on the path"
+
+
+def test_preparation_that_fails_is_skipped_with_what_it_said() -> None:
+    with pytest.raises(gpu_check.Skipped, match="abacus"):
+        gpu_check.prepare("abacus")
 
 
 def test_tests_are_run_in_a_process_and_their_last_line_is_kept() -> None:
