@@ -13,6 +13,7 @@ import numpy as np
 from fastlic.errors import BundleError
 from fastlic.kernels import native
 from fastlic.runtime.engines import EngineInfo, Graph
+from fastlic.runtime.engines.forks import kept_in_children
 from fastlic.runtime.engines.ort_sessions import (
     LEVELS,
     import_onnxruntime,
@@ -94,7 +95,7 @@ class OrtCpuEngine:
             if self._optimisation in _BEYOND_BASIC:
                 options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
-            return self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return kept_in_children(self._ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
         except Exception:
             if library is None:
                 raise

@@ -19,13 +19,14 @@ from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Stream, open_device
 from fastlic.runtime.engines import EngineInfo, Graph
 from fastlic.runtime.engines.device import HostGraph
+from fastlic.runtime.engines.forks import kept_in_children
 from fastlic.runtime.engines.ort_sessions import (
     import_onnxruntime,
     is_out_of_memory,
     message_of,
     session_options,
 )
-from fastlic.runtime.forms import Form, FormCache, Precision
+from fastlic.runtime.forms import FormCache, Precision, half_form
 
 PROVIDER = "CUDAExecutionProvider"
 MEMORY = "cuda"  # what ONNX Runtime calls the memory that arrays lie in
@@ -77,16 +78,12 @@ class OrtCudaEngine:
             EngineUnavailable: float16 is asked for and was not made; or ONNX Runtime cannot use the GPU.
         """
         if self._precision == "f16" and not exact:
-            made = self._forms.find(model, Form(precision="f16"))
-            if made is None:
-                raise EngineUnavailable(
-                    f"graph {name} was not written in float16 yet. Run `fastlic build STUDENT.licb --engine ort-cuda` "
-                    "once, or choose precision='f32'."
-                )
-            model = made
+            model = half_form(self._forms, model, name)
         options = session_options(self._ort, self._threads, "all")
         try:
-            session = self._ort.InferenceSession(model, options, providers=[(PROVIDER, self._provider_options())])
+            session = kept_in_children(
+                self._ort.InferenceSession(model, options, providers=[(PROVIDER, self._provider_options())])
+            )
         except Exception as error:  # the binding raises a dozen classes that share no base
             raise BundleError(
                 f"graph {name}: ONNX Runtime {self._ort.__version__} cannot load it: {message_of(error)} "

@@ -73,7 +73,13 @@ def test_windows_leave_no_seam_given_the_halo(halo: int, seamless: bool, monkeyp
     picture = np.zeros((200, 300, 3), np.uint8)
 
     schedule.run_in_windows(
-        manifest, Run("s", ("y",), ("image",)), grid.padded, {"y": y, "image": picture}, {"s": blur}, None, {"image": Box(0, 0, 300, 200)}
+        manifest,
+        Run("s", ("y",), ("image",)),
+        grid.padded,
+        {"y": y, "image": picture},
+        {"s": blur},
+        None,
+        {"image": Box(0, 0, 300, 200)},
     )
 
     assert bool((picture == blur([y])[0][:200, :300]).all()) == seamless
