@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import nn
 
 from fastlic.errors import CheckpointError
+from fastlic.export import checkpoint
 from fastlic.export.gaussian import normal_bits, prior_bits
 from fastlic.export.integer.program import REFINED_LIMIT, FloatArithmetic, Stage, encode
 from fastlic.export.recipe import Entropy, Recipe
@@ -155,3 +158,23 @@ def test_configuration_that_is_wrong_is_refused_and_named(family: str, change: d
 
     with pytest.raises(CheckpointError, match=message):
         from_configuration(raw)
+
+
+@pytest.mark.parametrize(("told", "saved"), [("kdic", "feds"), ("feds", "kdic")])
+def test_checkpoint_of_another_family_is_refused_with_what_is_missing(tmp_path: Path, told: str, saved: str) -> None:
+    path = tmp_path / "student.pt"
+    torch.save(from_configuration(CONFIGURATIONS[saved]).state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps(CONFIGURATIONS[told]))
+
+    with pytest.raises(CheckpointError, match=r"\d+ tensors are missing, the first is .*Check the configuration"):
+        checkpoint.load(path)
+
+
+def test_truncated_checkpoint_is_refused_with_the_first_missing_key(student: Any, tmp_path: Path) -> None:
+    state = student.state_dict()
+    del state["g_s.6.weight"]
+    torch.save(state, tmp_path / "student.pt")
+    (tmp_path / "student.json").write_text(json.dumps(student.to_mapping()))
+
+    with pytest.raises(CheckpointError, match=r"1 tensors are missing, the first is 'g_s.6.weight'"):
+        checkpoint.load(tmp_path / "student.pt")
