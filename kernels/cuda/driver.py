@@ -277,7 +277,7 @@ class Stream(_Owned):
         return int(self._handle.handle)
 
     def synchronize(self) -> None:
-        """Wait until everything enqueued so far is done. Other Python threads run meanwhile."""
+        """Wait until everything enqueued so far is done; other Python threads run meanwhile."""
         with self.device.current():
             self._handle.synchronize()
 
@@ -298,10 +298,7 @@ class Stream(_Owned):
             copy(self._handle)
 
     def upload(self, pointer: int, source: np.ndarray) -> None:
-        """Copy a contiguous array to device memory.
-
-        From pinned memory this returns at once, and `source` must stay unchanged until the stream has come here.
-        """
+        """Copy a contiguous array to device memory; a pinned one must stay unchanged until the stream has come here."""
         with self.device.current():
             self.device._cuda.memcpy_htod_async(pointer, source, self._handle)
 
