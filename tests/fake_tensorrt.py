@@ -45,6 +45,7 @@ class FakeTensorRT:
         deserialised: how many engines were.
         spoil: changes the inspector's layers, to play a library that builds something else.
         timings_given: the timing cache of each build.
+        libraries: paths of plugin libraries that were loaded.
     """
 
     def __init__(self, cuda: EmulatedCuda, version: str = "11.4.0.106") -> None:
@@ -53,6 +54,7 @@ class FakeTensorRT:
         self.deserialised = 0
         self.spoil = lambda layers: layers
         self.timings_given: list[bytes] = []
+        self.libraries = Libraries()
         fake = self
 
         class ILogger:
@@ -73,8 +75,17 @@ class FakeTensorRT:
             OnnxParser=Parser,
             Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda content: Engine(fake, content)),
             nptype=_NUMPY.__getitem__,
+            get_plugin_registry=lambda: SimpleNamespace(load_library=self.libraries.append),
             init_libnvinfer_plugins=lambda logger, namespace: True,
         )
+
+
+class Libraries(list[str]):
+    """Plugin libraries that were loaded."""
+
+    def append(self, path: str) -> Any:
+        super().append(path)
+        return object()  # a handle
 
 
 class Network:

@@ -30,6 +30,7 @@ CLASSES = {
     "layer": "ILayer",
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
+    "registry": "IPluginRegistry",
     "runtime": "Runtime",
     "settings": "IRuntimeConfig",
     "tensor": "ITensor",
@@ -45,7 +46,7 @@ RTX_ONLY = {
     "IRuntimeConfig.create_runtime_cache",
     "IRuntimeConfig.set_runtime_cache",
 }
-TENSORRT_ONLY = re.compile(r"plugin\.|QuickPluginCreationRequest$")
+TENSORRT_ONLY = re.compile(r"plugin\.|QuickPluginCreationRequest$|IPluginRegistry\.")
 
 
 class Use(NamedTuple):

@@ -31,8 +31,8 @@ class TensorRTEngine:
         threads: not used; the CPU only enqueues.
         device: number of the GPU.
         precision: of graphs that are not exact; exact ones are always float32 with TF32 off.
-        form: "plugin" (our deformable convolution, in the engine), "library" (the same from a C++ library that the
-            application has loaded) or "standard" (TensorRT's own).
+        form: "plugin" (our deformable convolution, in the engine), "library" (the same from the C++ library
+            that FASTLIC_TENSORRT_PLUGIN names) or "standard" (TensorRT's own).
         build: whether an engine that is missing for a shape is built when a picture needs it, with a warning, because
             that takes minutes; otherwise it is an error.
         cache: folder of forms and engines; None: the user's.
@@ -60,6 +60,8 @@ class TensorRTEngine:
         if precision not in ("f16", "f32"):
             raise ValueError(f"precision must be f16 or f32, not {precision!r}")
         self.library = library.load(self.name)
+        if form == "library":
+            library.load_plugin_library(self.library)
         self.device: Device = open_device(device)
         self.store = EngineStore(cache)
         self.form_cache = FormCache(cache)

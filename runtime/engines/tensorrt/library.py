@@ -5,11 +5,13 @@ Knows names and versions; knows nothing of graphs.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import deque
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from fastlic.errors import EngineUnavailable
@@ -73,6 +75,33 @@ def load(name: str) -> Library:
         )
     logger = _logger_class(trt)()
     return Library(name, _TITLES[name], version, trt, logger)
+
+
+PLUGIN_LIBRARY = "FASTLIC_TENSORRT_PLUGIN"
+"""Environment variable that names the C++ plugin library; see `kernels/tensorrt/build.py`."""
+
+
+_plugin_libraries: set[str] = set()  # that this process has loaded
+
+
+def load_plugin_library(library: Library) -> None:
+    """Give TensorRT our plugin in C++, once, which both building and running the form "library" need.
+
+    Raises:
+        EngineUnavailable: no library is named, or TensorRT does not take it.
+    """
+    path = os.environ.get(PLUGIN_LIBRARY)
+    if not path:
+        raise EngineUnavailable(
+            f"the form library needs the plugin in C++: compile it (python -m fastlic.kernels.tensorrt.build) and name "
+            f"it in {PLUGIN_LIBRARY}; or use the form plugin."
+        )
+    if path in _plugin_libraries:
+        return
+    registry = library.trt.get_plugin_registry()
+    if not Path(path).exists() or registry.load_library(path) is None:
+        raise EngineUnavailable(f"{PLUGIN_LIBRARY}: {library.title} does not load {path}: {library.complaints()}")
+    _plugin_libraries.add(path)
 
 
 def _import(title: str, modules: tuple[str, ...], install: str) -> Any:

@@ -288,6 +288,33 @@ def test_old_library_is_refused(cuda: EmulatedCuda) -> None:
         engines.create("tensorrt", 1)
 
 
+def test_form_library_loads_the_library_that_the_environment_names(
+    fake: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "libfastlic_tensorrt.so"
+    named.touch()
+    monkeypatch.setenv(library.PLUGIN_LIBRARY, str(named))
+
+    engines.create("tensorrt", 1, form="library")
+
+    assert fake.libraries == [str(named)]
+
+
+@pytest.mark.parametrize(
+    ("named", "what"), [(None, "compile it"), ("/nowhere/lib.so", "does not load /nowhere/lib.so")]
+)
+def test_form_library_without_a_library_says_what_to_do(
+    fake: FakeTensorRT, monkeypatch: pytest.MonkeyPatch, named: str | None, what: str
+) -> None:
+    if named is None:
+        monkeypatch.delenv(library.PLUGIN_LIBRARY, raising=False)
+    else:
+        monkeypatch.setenv(library.PLUGIN_LIBRARY, named)
+
+    with pytest.raises(EngineUnavailable, match=what):
+        engines.create("tensorrt", 1, form="library")
+
+
 @pytest.mark.parametrize("options", [{"form": "grid-sample"}, {"precision": "f8"}])
 def test_unknown_option_is_refused(fake: FakeTensorRT, options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"must be"):
