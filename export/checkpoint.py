@@ -68,10 +68,7 @@ def load(path: str | Path, configuration: str | Path | None = None, student: str
 def _load_library(path: Path, configuration: str | Path | None, student: str) -> Checkpoint:
     """A checkpoint in CompressAI's format: the family is named, everything else is in the tensors."""
     if student not in compressai.NAMES:
-        raise CheckpointError(
-            f"{path}: {student!r} is no family of CompressAI's format: {', '.join(compressai.NAMES)}. "
-            "Other students say what they are in their configuration; leave --student out"
-        )
+        raise compressai.unknown(path, student)
     if configuration is not None:
         raise CheckpointError(f"{path}: {student} needs no configuration: leave --config out")
     library = _read_state(path, nested="state_dict")  # beside the optimiser's state, as training scripts save it

@@ -30,6 +30,7 @@ PEDESTAL = 2.0**-36
 BETA_FLOOR = 1e-6
 """Of the parametrisation of GDN: value = max(parameter, sqrt(floor + pedestal))^2 - pedestal."""
 
+_REASON = "its autoregressive context decodes one element after the other, which no engine does in real time"
 _COMPUTED = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table")
 _CONSTANTS = {
     "target": (-21.4164, 0.0, 21.4164),  # log(2 / 1e-9 - 1), training only
@@ -122,10 +123,19 @@ def refused(path: Path, state: Mapping[str, Tensor], wanted: str) -> CheckpointE
         )
     if found in NAMES:
         return CheckpointError(f"{path}: these are the tensors of {found}, not of {wanted}. Say --student {found}")
-    reason = "that variant is not among the supported ones"
-    if found in AUTOREGRESSIVE:
-        reason = "its autoregressive context decodes one element after the other, which no engine does in real time"
+    reason = _REASON if found in AUTOREGRESSIVE else "that variant is not among the supported ones"
     return CheckpointError(f"{path}: these are the tensors of {found}: {reason}. Supported: {supported}")
+
+
+def unknown(path: Path, name: str) -> CheckpointError:
+    """What to say of a name that is none of `NAMES`."""
+    supported = ", ".join(NAMES)
+    if name in AUTOREGRESSIVE:
+        return CheckpointError(f"{path}: {name} cannot be exported: {_REASON}. Supported: {supported}")
+    return CheckpointError(
+        f"{path}: {name!r} is no family of CompressAI's format: {supported}. Other students say what they are in their "
+        "configuration; leave --student out"
+    )
 
 
 def _all_previous(state: Mapping[str, Tensor]) -> bool:

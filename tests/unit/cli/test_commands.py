@@ -236,3 +236,14 @@ def test_doctor_reports_engines_as_json(cli: Cli, capsys: pytest.CaptureFixture[
     rows = {row["item"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     assert rows["fastlic"]["value"] == fastlic.__version__
     assert rows["engine ort-cpu"]["healthy"] is True
+
+
+def test_export_of_an_autoregressive_family_says_what_is_supported(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = cli("export", tmp_path / "student.pt", "--student", "mbt2018", "-o", tmp_path / "student.licb")
+
+    assert code == 1
+    message = capsys.readouterr().err
+    assert "mbt2018 cannot be exported: its autoregressive context" in message
+    assert "Supported: bmshj2018-factorized, " in message
