@@ -41,8 +41,11 @@ def build(include: Path, output: Path, architectures: Sequence[int] = ARCHITECTU
         architectures: compute capabilities as two or three digits.
 
     Raises:
-        EngineUnavailable: there is no nvcc, the headers are not there, or a source does not compile.
+        EngineUnavailable: this is an installed package, there is no nvcc, the headers are not there, or a
+            source does not compile.
     """
+    if missing := [source.name for source in SOURCES if not source.exists()]:
+        raise EngineUnavailable(f"{', '.join(missing)} are not here: compile the plugin from fastlic's source tree")
     nvcc = find_nvcc()
     if not (include / "NvInferRuntime.h").exists():
         raise EngineUnavailable(f"there is no NvInferRuntime.h in {include}: name the folder of TensorRT's headers")

@@ -288,6 +288,14 @@ def test_old_library_is_refused(cuda: EmulatedCuda) -> None:
         engines.create("tensorrt", 1)
 
 
+def test_library_without_ahead_of_time_plugins_says_which_form_to_use(fake: FakeTensorRT, tmp_path: Path) -> None:
+    bundle = bundles.shipped()[0]
+    (path,) = GOLDEN.glob("fu2023*-square.lic")
+
+    with pytest.raises(EngineUnavailable, match="compiled ahead of time: update it, or build with --form standard"):
+        decode(engine_for("tensorrt", bundle, tmp_path), bundle, path.read_bytes())
+
+
 def test_form_library_loads_the_library_that_the_environment_names(
     fake: FakeTensorRT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
