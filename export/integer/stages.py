@@ -59,9 +59,12 @@ class _StageGraph:
         self.packed: set[str] = set()
         self.channels: dict[str, int] = {}
 
-    def latent(self, name: str, channels: int) -> str:
-        """An input of symbols."""
-        self.inputs.setdefault(name, port(name, TensorProto.INT16, (channels, "h", "w")))
+    def latent(self, name: str, channels: int, size: tuple[str, str] = ("h", "w")) -> str:
+        """An input of symbols; `size` names its rows and columns.
+
+        A name stands for one number in all of a graph: ONNX Runtime reuses buffers by it.
+        """
+        self.inputs.setdefault(name, port(name, TensorProto.INT16, (channels, *size)))
         return name
 
     def integers(self, name: str, channels: int, columns: str = "w") -> str:
@@ -82,7 +85,7 @@ class _StageGraph:
     def _hyper(self, entry: Hyper) -> None:
         build, medians = self.build, self.lattice.medians[entry.name]
         limit = self.lattice.limits[entry.name]
-        name = self.latent(entry.latent, len(medians))
+        name = self.latent(entry.latent, len(medians), ("rows", "columns"))
         x = build.clip(build.op("Cast", name, to=TensorProto.FLOAT), -limit, limit)
         added = build.constant(medians.astype(np.float32)[:, None, None], f"{entry.name}.medians")
         x = build.op("Add", build.op("Mul", x, build.scalar(HYPER_UNIT)), added)
