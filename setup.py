@@ -37,13 +37,14 @@ RUNTIME = [
     "rich>=13.7",
     "typer>=0.15",
 ]
+RTX = ["tensorrt-rtx-cu13-bindings>=1.7", "tensorrt-rtx-cu13-libs>=1.7"]
 EXTRAS = {
     "export": ["onnx>=1.18", "onnx-ir>=1.1", "onnxscript>=0.3", "torch>=2.9"],
     # onnx and onnx-ir write graphs in the forms that engines on a GPU take (`fastlic build`).
     "fuzz": ["atheris>=2.3"],
     "gpu": ["nvidia-ml-py>=12.560", "onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1"],
     "tensorrt": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", "tensorrt>=10.9"],
-    "tensorrt-rtx": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", "tensorrt-rtx>=1.7"],
+    "tensorrt-rtx": ["onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1", *RTX],
     "bench": [
         "bjontegaard>=1.3",
         "jinja2>=3.1",
