@@ -12,7 +12,7 @@ from PIL import Image
 
 from fastlic.kernels import native
 from fastlic.kernels.cuda import entropy_twins as twins
-from fastlic.runtime import codec
+from fastlic.runtime import codec, decoding
 from fastlic.runtime.bundle import shipped
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.reader import NativeReader
@@ -52,7 +52,7 @@ def test_photograph_decoded_through_kernels_has_every_symbol(run: Kernels, monke
     with codec.Encoder(shipped()[0], threads=1) as encoder, codec.Decoder(shipped()[0], threads=1) as decoder:
         data = encoder.encode(picture)
         expected = decoder.decode(data)
-        monkeypatch.setattr(codec, "open_reader", open_kernel_reader)
+        monkeypatch.setattr(decoding, "open_reader", open_kernel_reader)
         decoded = decoder.decode(data)  # raises SymbolMismatch unless every symbol is the encoder's
 
     assert [reader.passes for reader in readers] == [2]
