@@ -8,29 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fu2023_settings import settings
 from PIL import Image
 
 from fastlic.errors import CheckpointError
 from fastlic.export import checkpoint
 from fastlic.export.distill.watch import measure
 from fastlic.export.students import from_configuration
-from fastlic.export.students.configuration import FIXED
 
 ROOT = Path(__file__).parents[3]
 DATA = Path(os.environ.get("FASTLIC_DATA", ROOT.parent / "shared" / "data"))
 REFERENCE = DATA / "checkpoints" / "fu2023-n64-m128-l0075.pt"
-CONFIGURATION = {
-    "student": "fu2023",
-    "N": 4,
-    "M": 6,
-    "hyper_channels": 5,
-    "pen_hidden": [7, 8],
-    "leaky_slope": 0.01,
-    "anchor_parity": "even",
-    "attention": False,
-    "residual_blocks": False,
-    **FIXED,
-}
+CONFIGURATION = settings()
 
 
 @pytest.fixture

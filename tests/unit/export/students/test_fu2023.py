@@ -2,28 +2,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fu2023_settings import settings
 
-from fastlic.export.students import from_configuration
-from fastlic.export.students.configuration import FIXED
 from fastlic.export.students.fu2023 import Fu2023
-
-
-def _configuration(**changes: object) -> dict[str, object]:
-    small = {"student": "fu2023", "N": 4, "M": 6, "hyper_channels": 5, "pen_hidden": [7, 8], "leaky_slope": 0.01}
-    switches = {"anchor_parity": "even", "attention": False, "residual_blocks": False}
-    return {**small, **switches, **FIXED, **changes}
 
 
 @pytest.fixture
 def student() -> Fu2023:
     torch.manual_seed(5)
-    return from_configuration(_configuration()).eval()
+    return from_configuration(settings()).eval()
 
 
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("blocks", [False, True])
 def test_student_each_configuration_keeps_its_positions_and_codes_a_picture(attention, blocks):
-    model = from_configuration(_configuration(attention=attention, residual_blocks=blocks)).eval()
+    model = from_configuration(settings(attention=attention, residual_blocks=blocks)).eval()
 
     positions = sorted({int(key.split(".")[1]) for key in model.state_dict() if key.startswith("g_s.")})
     assert positions == sorted([2, 4, 7, 9] + [0, 5] * attention + [1, 3, 6, 8] * blocks)
@@ -37,7 +30,7 @@ def test_student_each_configuration_keeps_its_positions_and_codes_a_picture(atte
 
 @pytest.mark.parametrize("attention", [False, True])
 def test_widths_of_reads_what_the_configuration_said(attention):
-    raw = _configuration(attention=attention, residual_blocks=True)
+    raw = settings(attention=attention, residual_blocks=True)
     model = from_configuration(raw)
 
     seen = Fu2023.widths_of(model.state_dict())
@@ -64,7 +57,7 @@ def test_context_dead_taps_change_nothing(student):
 
 @pytest.mark.parametrize("parity", ["even", "odd"])
 def test_parameters_of_anchors_depend_on_no_latent_and_others_on_anchors_alone(parity):
-    model = from_configuration(_configuration(anchor_parity=parity)).eval()
+    model = from_configuration(settings(anchor_parity=parity)).eval()
     picture = torch.rand(1, 3, 64, 64)
     anchors = (torch.arange(4)[:, None] + torch.arange(4)) % 2 == (parity == "odd")
 
@@ -90,7 +83,7 @@ def test_z_on_grid_keeps_medians_off_the_integers(student):
 
 def test_untrained_hyper_latent_uses_several_levels(student):
     torch.manual_seed(6)
-    model = from_configuration(_configuration(M=32, hyper_channels=16))
+    model = from_configuration(settings(M=32, hyper_channels=16))
     with torch.no_grad():
         z = model.h_a(3 * torch.randn(2, 32, 16, 16))
 
