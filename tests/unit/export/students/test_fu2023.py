@@ -4,6 +4,7 @@ import pytest
 import torch
 from fu2023_settings import settings
 
+from fastlic.export.students import from_configuration
 from fastlic.export.students.fu2023 import Fu2023
 
 
