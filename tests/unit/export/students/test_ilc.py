@@ -1,4 +1,4 @@
-"""ILC: invertible up to float32, z replaced by its mode, a configuration without gaps, a latent it can be taught."""
+"""ILC: invertible up to float32, z replaced by its mode and a configuration without gaps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fastlic.errors import CheckpointError, ConfigurationError
-from fastlic.export.calibration import made_up
-from fastlic.export.distill.brief import Lesson, train
-from fastlic.export.distill.latents import LatentTeacher, latent_distance
+from fastlic.errors import CheckpointError
 from fastlic.export.students import from_configuration
 from fastlic.export.students.ilc import Ilc
 
@@ -86,45 +83,3 @@ def test_configuration_that_is_wrong_is_refused_and_named(change: dict[str, Any]
 
 def test_configuration_is_written_as_it_was_read(student: Ilc) -> None:
     assert student.to_mapping() == CONFIGURATION
-
-
-def test_training_lowers_the_loss_and_the_distance_to_a_teacher() -> None:
-    torch.manual_seed(0)
-    student, model = (Ilc.from_configuration(CONFIGURATION) for _ in range(2))
-    teacher = LatentTeacher(model, channels=16, size=(16, 16))
-    lesson = Lesson(steps=25, trade_off=0.01, learning_rate=3e-3, batch=1, patch=32, weight=1.0)
-
-    rows = train(student, made_up(2, 64), lesson, teacher)
-
-    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
-    assert rows[-1]["distance"] < 0.8 * rows[0]["distance"]
-
-
-def test_stage_of_training_leaves_other_parameters_alone() -> None:
-    torch.manual_seed(0)
-    student = Ilc.from_configuration(CONFIGURATION)
-    before = {name: parameter.clone() for name, parameter in student.named_parameters()}
-
-    train(student, made_up(1, 64), Lesson(steps=2, trade_off=0.01, batch=1, patch=32, train=("layers.1.", "layers.2.")))
-
-    changed = {name for name, parameter in student.named_parameters() if not torch.equal(parameter, before[name])}
-    assert "layers.1.weight" in changed
-    assert all(name.startswith(("layers.1.", "layers.2.")) or name.endswith("quantiles") for name in changed)
-
-
-def test_latent_distance_weighs_channels_and_leaves_the_teacher_alone() -> None:
-    student, teacher = torch.zeros(1, 2, 1, 1, requires_grad=True), torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
-    teacher.requires_grad_()
-
-    distance = latent_distance(student, teacher, torch.tensor([2.0, 0.0]))
-    distance.backward()
-
-    assert float(distance.detach()) == 1.0
-    assert teacher.grad is None
-
-
-def test_teacher_of_another_resolution_is_refused() -> None:
-    model = Ilc.from_configuration({**CONFIGURATION, "kernels": [3], "hidden": [4]})
-
-    with pytest.raises(ConfigurationError, match="32 x 32 elements for 64 x 64 pixels, the student's 16 x 16"):
-        LatentTeacher(model, channels=16, size=(16, 16))
