@@ -9,7 +9,6 @@ from unit.kernels.test_cuda_deform_conv2d import *  # noqa: F403
 from unit.kernels.test_cuda_deform_conv2d import Case
 from unit.kernels.test_cuda_entropy import *  # noqa: F403
 from unit.kernels.test_cuda_gdn import *  # noqa: F403
-from unit.kernels.test_cuda_photograph import *  # noqa: F403
 from unit.kernels.test_cuda_transpose import *  # noqa: F403
 
 from fastlic.kernels.cuda import launch, twins
