@@ -46,6 +46,7 @@ class FakeTensorRT:
         spoil: changes the inspector's layers, to play a library that builds something else.
         timings_given: the timing cache of each build.
         libraries: paths of plugin libraries that were loaded.
+        continued: what each context was given of what the device had compiled before.
     """
 
     def __init__(self, cuda: EmulatedCuda, version: str = "11.4.0.106") -> None:
@@ -55,6 +56,7 @@ class FakeTensorRT:
         self.spoil = lambda layers: layers
         self.timings_given: list[bytes] = []
         self.libraries = Libraries()
+        self.continued: list[bytes] = []
         fake = self
 
         class ILogger:
@@ -213,8 +215,13 @@ class Engine:
         return SimpleNamespace(get_engine_information=lambda form: text)
 
     def create_runtime_config(self) -> Any:
-        cache = SimpleNamespace(content=b"compiled", deserialize=lambda content: None, serialize=lambda: b"compiled")
-        return SimpleNamespace(create_runtime_cache=lambda: cache, set_runtime_cache=lambda given: None)
+        cache = SimpleNamespace(content=b"")
+        cache.deserialize = lambda content: setattr(cache, "content", content)
+        cache.serialize = lambda: b"compiled"
+        return SimpleNamespace(
+            create_runtime_cache=lambda: cache,
+            set_runtime_cache=lambda given: self.fake.continued.append(given.content),
+        )
 
     def create_execution_context(self, config: Any = None) -> Context:
         return Context(self)

@@ -245,6 +245,18 @@ def test_what_one_build_learnt_of_timings_is_given_to_the_next(
     assert fake.timings_given == [b"", b"+1", b"+1+1"]
 
 
+def test_what_the_device_has_compiled_is_kept_for_the_next_time(
+    fake: FakeTensorRT, source: Path, tmp_path: Path
+) -> None:
+    """TensorRT for RTX finishes an engine on the device that it meets."""
+    decode(engine_for("tensorrt-rtx", source, tmp_path), source, tiny_file())
+
+    decode(engine_for("tensorrt-rtx", source, tmp_path), source, tiny_file())
+
+    assert len(list(tmp_path.glob("engines/*.finished"))) == len(BUILDS)
+    assert fake.continued == [b""] * len(BUILDS) + [b"compiled"] * len(BUILDS)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_closing_gives_all_device_memory_back(
     cuda: EmulatedCuda, fake: FakeTensorRT, source: Path, tmp_path: Path, name: str
