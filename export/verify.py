@@ -226,7 +226,7 @@ def isolated(layer: Layer, number: int) -> Layer:
 
 def _load(bundle: Bundle, engine: Engine, name: str) -> Graph:
     spec = bundle.manifest.graphs[name]
-    return engine.load(bundle.member(spec.file), name, spec.exact)
+    return engine.load(bundle.graph(name), name, spec.exact)
 
 
 def _in_double(model: Fu2023) -> Fu2023:
