@@ -9,9 +9,8 @@ subtracted. Source: Zhang et al. 2024, "Theoretical Bound-Guided Hierarchical VA
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import torch
@@ -27,7 +26,7 @@ from fastlic.export.students.balanced import (
 )
 from fastlic.export.students.fu2023 import Quantiser
 from fastlic.export.students.likelihood import LIKELIHOOD_FLOOR, lower_bound, mixture_likelihood
-from fastlic.export.students.settings import Odd, Width, mapping, read, require
+from fastlic.export.students.settings import Configured, Odd, Width, require
 
 if TYPE_CHECKING:
     from fastlic.export.recipe import Recipe
@@ -195,10 +194,11 @@ class ToPicture(nn.Module):
         return state + 0.5
 
 
-class BgVae(nn.Module):
+class BgVae(Configured):
     """One student. B pictures of H x W, multiples of 64."""
 
     family = "bgvae"
+    settings = BgVaeConfiguration
     multiple = 64
 
     def __init__(self, configuration: BgVaeConfiguration) -> None:
@@ -216,20 +216,6 @@ class BgVae(nn.Module):
             for (stage, channels), following in zip(places, after, strict=True)
         )
         self.to_picture = ToPicture(configuration)
-
-    @classmethod
-    def from_configuration(cls, raw: Mapping[str, Any]) -> Self:
-        """Build an untrained student from a parsed JSON configuration; raises `CheckpointError`."""
-        return cls(read(BgVaeConfiguration, raw))
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The JSON object that `from_configuration` reads back."""
-        return mapping(self.family, self.configuration)
-
-    @staticmethod
-    def widths_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Nothing: widths are told by the configuration, and every key's shape is compared."""
-        return {}
 
     def first_state(self, like: Tensor) -> Tensor:
         """The learnt constant at every position of (.., h, w): (1, widths[0], h, w)."""

@@ -11,9 +11,8 @@ docs/adding-a-student.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 import msgspec
 import torch
@@ -26,7 +25,7 @@ from fastlic.export.students.fu2023 import Quantiser
 from fastlic.export.students.hyperprior import Parts, chain, numbers_of, recipe_of
 from fastlic.export.students.layers import conv3
 from fastlic.export.students.normal import normal_likelihood
-from fastlic.export.students.settings import Slope, Width, mapping, read, require
+from fastlic.export.students.settings import Configured, Slope, Width, require
 from fastlic.export.students.sliced import (
     MULTIPLE,
     Hyperprior,
@@ -75,10 +74,11 @@ class SliceNetworks(nn.Module):
             self.numbers[-1].get_parameter("bias")[:count] = 1.0
 
 
-class Feds(nn.Module):
+class Feds(Configured):
     """One student. B pictures of H x W, multiples of 64; y has h = H / 16, w = W / 16, and M channels."""
 
     family = "feds"
+    settings = FedsConfiguration
     multiple = MULTIPLE
 
     def __init__(self, configuration: FedsConfiguration) -> None:
@@ -91,20 +91,6 @@ class Feds(nn.Module):
         width = m // configuration.slices
         self.ranges = tuple(pairwise(accumulate([width] * configuration.slices, initial=0)))
         self.slices = nn.ModuleList(SliceNetworks(configuration, first, width) for first, _ in self.ranges)
-
-    @classmethod
-    def from_configuration(cls, raw: Mapping[str, Any]) -> Self:
-        """Build an untrained student from a parsed JSON configuration; raises `CheckpointError`."""
-        return cls(read(FedsConfiguration, raw))
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The JSON object that `from_configuration` reads back."""
-        return mapping(self.family, self.configuration)
-
-    @staticmethod
-    def widths_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Nothing: widths are told by the configuration, and every key's shape is compared."""
-        return {}
 
     def forward(self, picture: Tensor, quantise: Quantiser = torch.round, rate: Quantiser | None = None) -> SlicedCoded:
         """Encode and decode.

@@ -9,9 +9,9 @@ Source: seed 004 (levels, layers, splits, mode); widths and the bound of the sca
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Literal, cast
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from fastlic.export.students.factorised import FactorisedPrior
 from fastlic.export.students.fu2023 import Quantiser
 from fastlic.export.students.invertible import Coupling, Haar, Invertible, InvertibleConv
 from fastlic.export.students.likelihood import LIKELIHOOD_FLOOR, lower_bound
-from fastlic.export.students.settings import Odd, Width, mapping, read, require
+from fastlic.export.students.settings import Configured, Odd, Width, require
 from fastlic.export.tables import prior_rows
 from fastlic.runtime.manifest import Code, Latent, Run
 
@@ -74,10 +74,11 @@ class IlcCoded:
         return (self.y_likelihood,)
 
 
-class Ilc(nn.Module):
+class Ilc(Configured):
     """One student. B pictures of H x W, multiples of 16; y has h = H / stride, w = W / stride."""
 
     family = "ilc"
+    settings = IlcConfiguration
     multiple = 16
 
     def __init__(self, configuration: IlcConfiguration) -> None:
@@ -92,20 +93,6 @@ class Ilc(nn.Module):
                 layers += [InvertibleConv(channels), Coupling(channels, kernel, hidden, configuration.bound)]
         self.layers = nn.ModuleList(layers)
         self.entropy_bottleneck = FactorisedPrior(configuration.channels)
-
-    @classmethod
-    def from_configuration(cls, raw: Mapping[str, Any]) -> Self:
-        """Build an untrained student from a parsed JSON configuration; raises `CheckpointError`."""
-        return cls(read(IlcConfiguration, raw))
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The JSON object that `from_configuration` reads back."""
-        return mapping(self.family, self.configuration)
-
-    @staticmethod
-    def widths_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Nothing: levels and couplings are told apart by the configuration, and every key's shape is compared."""
-        return {}
 
     def encode(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [0, 1] -> y (B, C, h, w) and z (B, 2 C, h, w), before quantisation."""

@@ -8,9 +8,8 @@ widths, so they are all configuration: docs/adding-a-student.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 import msgspec
 import torch
@@ -23,7 +22,7 @@ from fastlic.export.students.fu2023 import Context, Quantiser
 from fastlic.export.students.hyperprior import CheckerboardGroup, Parts, chain, checkerboard_stages, recipe_of
 from fastlic.export.students.layers import conv3
 from fastlic.export.students.normal import normal_likelihood
-from fastlic.export.students.settings import Slope, Width, mapping, read, require
+from fastlic.export.students.settings import Configured, Slope, Width, require
 from fastlic.export.students.sliced import (
     MULTIPLE,
     Hyperprior,
@@ -73,10 +72,11 @@ class Group(nn.Module):
             self.parameters_net[-1].get_parameter("bias")[:count] = 1.0
 
 
-class Kdic(nn.Module):
+class Kdic(Configured):
     """One student. B pictures of H x W, multiples of 64; y has h = H / 16, w = W / 16, and M channels."""
 
     family = "kdic"
+    settings = KdicConfiguration
     multiple = MULTIPLE
 
     def __init__(self, configuration: KdicConfiguration) -> None:
@@ -88,20 +88,6 @@ class Kdic(nn.Module):
         enliven(slope, self.g_a, self.g_s, self.hyper)
         self.ranges = tuple(pairwise(accumulate(configuration.groups, initial=0)))
         self.groups = nn.ModuleList(Group(configuration, first, end - first) for first, end in self.ranges)
-
-    @classmethod
-    def from_configuration(cls, raw: Mapping[str, Any]) -> Self:
-        """Build an untrained student from a parsed JSON configuration; raises `CheckpointError`."""
-        return cls(read(KdicConfiguration, raw))
-
-    def to_mapping(self) -> dict[str, Any]:
-        """The JSON object that `from_configuration` reads back."""
-        return mapping(self.family, self.configuration)
-
-    @staticmethod
-    def widths_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Nothing: widths are told by the configuration, and every key's shape is compared."""
-        return {}
 
     def forward(self, picture: Tensor, quantise: Quantiser = torch.round, rate: Quantiser | None = None) -> SlicedCoded:
         """Encode and decode.

@@ -7,9 +7,10 @@ tensors cannot tell are fields of type `Literal`, without default: a checkpoint 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgspec
+from torch import Tensor, nn
 
 from fastlic.errors import CheckpointError
 from fastlic.export.students.configuration import NOTES
@@ -48,3 +49,34 @@ def require(holds: bool, key: str, value: object, expected: str) -> None:
 def mapping(family: str, settings: msgspec.Struct) -> dict[str, Any]:
     """The JSON object that `read` reads back to these settings."""
     return {"student": family, **msgspec.json.decode(msgspec.json.encode(settings))}
+
+
+class Configured(nn.Module):
+    """A student whose configuration tells every width, so that tensors have nothing to add.
+
+    Attributes:
+        family: its name in configurations.
+        settings: the structure of its configuration.
+    """
+
+    family: ClassVar[str]
+    settings: ClassVar[type[msgspec.Struct]]
+
+    @classmethod
+    def from_configuration(cls, raw: Mapping[str, Any]) -> Self:
+        """Build an untrained student from a parsed JSON configuration.
+
+        Raises:
+            CheckpointError: see `read`.
+        """
+        return cls(read(cls.settings, raw))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The JSON object that `from_configuration` reads back."""
+        configuration: Any = self.configuration
+        return mapping(self.family, configuration)
+
+    @staticmethod
+    def widths_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Nothing: the shape of every key is compared with what the configuration makes it."""
+        return {}
