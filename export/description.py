@@ -79,7 +79,7 @@ def without_encoder(manifest: Manifest, members: Mapping[str, bytes]) -> tuple[M
     kept = {name: graph for name, graph in manifest.graphs.items() if name not in dropped}
     files = {manifest.graphs[name].file for name in dropped}
     return (
-        msgspec.structs.replace(manifest, graphs=kept, analysis=()),
+        msgspec.structs.replace(manifest, graphs=kept, analysis=(), shifts=()),
         {name: content for name, content in members.items() if name not in files},
     )
 

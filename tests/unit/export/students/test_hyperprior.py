@@ -11,7 +11,10 @@ from torch import nn
 
 from fastlic.export.calibration import made_up
 from fastlic.export.convert import convert
+from fastlic.export.description import without_encoder
+from fastlic.export.publish import pack
 from fastlic.export.students.hyperprior import Synthesis, by_phases
+from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
 from fastlic.runtime.conformance import check_bundle
 from fastlic.runtime.manifest import Code
@@ -92,3 +95,18 @@ def test_symbols_are_rounded_around_the_means_of_the_integer_networks(converted)
     fractions = np.mod(latents["y_hat"] * 32, 32)
     assert (fractions == np.round(fractions)).all()
     assert (fractions != 0).any()
+
+
+def test_bundle_without_an_encoder_has_no_shifts_and_the_same_fingerprint(converted) -> None:
+    picture = made_up(1, 64, seed=8)[0]
+    with Bundle(converted[0]) as bundle:
+        whole = bundle.fingerprint
+        members = {name: bundle.member(name) for name in bundle.manifest.members}
+        small = pack(*without_encoder(bundle.manifest, members))
+
+    with Bundle(small) as bundle:
+        assert bundle.fingerprint == whole
+        assert bundle.manifest.shifts == ()
+    with Encoder(converted[0]) as encoder, Decoder(converted[0]) as decoder, Decoder(small) as other:
+        data = encoder.encode(picture)
+        np.testing.assert_array_equal(other.decode(data), decoder.decode(data))
