@@ -111,7 +111,7 @@ def check_student(
             for golden in files:
                 yield Finding(f"{golden.file}, {way}", _problem(golden, bundle, decoder))
     except PinMismatch:
-        yield Finding(f"{path.name}, {way}: pinned to another machine, not decoded")
+        yield Finding(f"{path.name}, {way}: pinned to another engine or machine, not decoded")
     except FastlicError as error:
         if isinstance(error, EngineNotPrepared) and not must_run:
             yield Finding(f"{path.name}, {way}: not prepared by fastlic build, not decoded")

@@ -63,7 +63,7 @@ def with_picture_cropped(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "must_run", "check", "problem"),
     [
-        (PinMismatch("x"), True, "pinned to another machine, not decoded", None),
+        (PinMismatch("x"), True, "pinned to another engine or machine, not decoded", None),
         (EngineNotPrepared("run fastlic build"), False, "not prepared by fastlic build, not decoded", None),
         (EngineNotPrepared("run fastlic build"), True, "reader", "EngineNotPrepared: run fastlic build"),
     ],
