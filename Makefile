@@ -104,6 +104,7 @@ $(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
 $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,bench,dev]'
+	-$(PIP_INSTALL) --no-deps tensorrt-cu13-bindings # a test holds our calls against it; skipped without it
 	-$(PIP_INSTALL) --no-deps --only-binary :all: $(LIBRARY)
 	@touch $@ $(VENV)/runtime-ready
 

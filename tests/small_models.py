@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,19 @@ from onnx.reference.op_run import OpRun
 
 from fastlic.kernels.cuda import twins
 from fastlic.kernels.tensorrt import plugin
+from fastlic.runtime import bundle as bundles
 
+GOLDEN = Path(__file__).parent / "conformance" / "golden"
 Ports = Mapping[str, tuple[Any, Sequence[int | str]]]
+
+
+def shipped_with_golden() -> tuple[Path, Path]:
+    """The first shipped student that has a golden file, and that file, of a square picture."""
+    for path in bundles.shipped():
+        golden = GOLDEN / f"{path.stem}-square.lic"
+        if golden.exists():
+            return path, golden
+    raise AssertionError("no shipped student has a golden file")
 
 
 def model_of(nodes: Sequence[Any], inputs: Ports, outputs: Ports, **weights: np.ndarray) -> bytes:

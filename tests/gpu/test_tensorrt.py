@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_models import shipped_with_golden
 
 import fastlic
 from fastlic.errors import EngineUnavailable
 from fastlic.export import preparation
 from fastlic.kernels.cuda.driver import Device
-from fastlic.runtime import bundle as bundles
 from fastlic.runtime import engines, trial
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.tensorrt.engine import TensorRTEngine
 from fastlic.runtime.forms import FormCache
 
-GOLDEN = Path(__file__).parents[1] / "conformance" / "golden"
 WAYS = [("tensorrt", "plugin"), ("tensorrt", "standard"), ("tensorrt-rtx", "grid-sample")]
 
 
@@ -34,7 +33,7 @@ def engine(request: pytest.FixtureRequest, device: Device, tmp_path: Path) -> Te
     except EngineUnavailable as reason:
         pytest.skip(str(reason))
     assert isinstance(made, TensorRTEngine)
-    with Bundle(bundles.shipped()[0]) as bundle:
+    with Bundle(shipped_with_golden()[0]) as bundle:
         list(preparation.prepare_forms(bundle, made.form, FormCache(tmp_path), threads=4))
         header = fastlic.probe(golden().read_bytes())
         list(preparation.build_engines(bundle, made, [(header.width, header.height)]))
@@ -43,8 +42,7 @@ def engine(request: pytest.FixtureRequest, device: Device, tmp_path: Path) -> Te
 
 
 def golden() -> Path:
-    (path,) = GOLDEN.glob("fu2023*-square.lic")
-    return path
+    return shipped_with_golden()[1]
 
 
 def test_engine_passes_everything_that_doctor_tries(engine: TensorRTEngine) -> None:

@@ -14,20 +14,19 @@ import tiny_student
 from emulation.cuda import EmulatedCuda
 from fake_tensorrt import FakeTensorRT
 from PIL import Image
+from small_models import GOLDEN, shipped_with_golden
 
 import fastlic
 from fastlic.errors import BundleError, EngineUnavailable
 from fastlic.export.forms.making import make
-from fastlic.runtime import bundle as bundles
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.tensorrt import library
 from fastlic.runtime.forms import FormCache
 
-GOLDEN = Path(__file__).parents[2] / "conformance" / "golden"
 NAMES = ["tensorrt", "tensorrt-rtx"]
 # BG-VAE is pinned to another engine.
-STUDENTS = [*bundles.shipped(), *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != "bgvae-small")]
+STUDENTS = [shipped_with_golden()[0], *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != "bgvae-small")]
 BUILDS = ("hyper", "context", "synthesis")
 
 
@@ -81,7 +80,7 @@ def tiny_file() -> bytes:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [(bundles.shipped()[0], "tensorrt"), *((path, "tensorrt-rtx") for path in STUDENTS)],
+    [(shipped_with_golden()[0], "tensorrt"), *((path, "tensorrt-rtx") for path in STUDENTS)],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )
 def test_golden_file_of_every_student_decodes_within_a_level(
@@ -306,8 +305,7 @@ def test_old_library_is_refused(cuda: EmulatedCuda) -> None:
 
 
 def test_library_without_ahead_of_time_plugins_says_which_form_to_use(fake: FakeTensorRT, tmp_path: Path) -> None:
-    bundle = bundles.shipped()[0]
-    (path,) = GOLDEN.glob("fu2023*-square.lic")
+    bundle, path = shipped_with_golden()
 
     with pytest.raises(EngineUnavailable, match="compiled ahead of time: update it, or build with --form standard"):
         decode(engine_for("tensorrt", bundle, tmp_path), bundle, path.read_bytes())

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import tiny_student
-from small_models import evaluate, pairs, run, unpaired
+from small_models import GOLDEN, evaluate, pairs, run, shipped_with_golden, unpaired
 
 import fastlic
 from fastlic.errors import BundleError
 from fastlic.export.forms.making import make
-from fastlic.runtime import bundle as bundles
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.ort import OrtCpuEngine
 from fastlic.runtime.forms import Deform, Form
 
-GOLDEN = Path(__file__).parents[3] / "conformance" / "golden"
 STUDENTS = ["shipped", "tiny"]
 DEFORMS: tuple[Deform, ...] = ("standard", "grid-sample")
 
 
 @pytest.fixture(scope="module")
 def students() -> dict[str, Bundle]:
-    return {"shipped": bundles.default(), "tiny": Bundle(tiny_student.bundle_bytes())}
+    return {"shipped": Bundle(shipped_with_golden()[0]), "tiny": Bundle(tiny_student.bundle_bytes())}
 
 
 @pytest.fixture(scope="module")
 def latents() -> np.ndarray:
     """The latent of a golden file: what the shipped student's synthesis really gets."""
-    (path,) = GOLDEN.glob("fu2023*-square.lic")
+    path = shipped_with_golden()[1]
     with fastlic.Decoder(threads=1) as decoder:
         return decoder.decode_latents(path.read_bytes())[0]["y"]
 
@@ -68,9 +65,11 @@ def given(model: bytes, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("student", STUDENTS)
 def test_exact_graphs_give_the_same_bits_in_the_form_for_tensorrt(student: str) -> None:
-    (path,) = GOLDEN.glob({"shipped": "fu2023*-square.lic", "tiny": "tiny-square.lic"}[student])
+    bundle, path = shipped_with_golden()
+    if student == "tiny":
+        path = GOLDEN / "tiny-square.lic"
     engine = Recorder()
-    source = bundles.shipped()[0] if student == "shipped" else tiny_student.bundle_bytes()
+    source = bundle if student == "shipped" else tiny_student.bundle_bytes()
     with fastlic.Decoder(source, engine=engine, threads=1) as decoder:
         decoder.decode_latents(path.read_bytes())
 
