@@ -71,10 +71,12 @@ def check_bundle(source: str, engine: str | None, *, threads: int | None = None)
 
     Args:
         source: path of the bundle.
-        engine: its name; None takes all that can run here.
+        engine: its name; None takes all that can run here, or the one that the bundle is pinned to.
     """
     try:
         with Bundle(source) as bundle:
+            if engine is None and bundle.manifest.pin is not None:
+                engine = bundle.manifest.pin.engine
             yield check_members(bundle)
             yield check_certificates(bundle)
             if not bundle.manifest.conformance:

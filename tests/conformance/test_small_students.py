@@ -17,6 +17,7 @@ from fastlic.export.publish import pack
 from fastlic.runtime import bitstream
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
+from fastlic.runtime.conformance import check_bundle
 
 MAX_BYTES = 200_000
 BUNDLES = sorted(FOLDER.glob("*.licb"))
@@ -120,6 +121,17 @@ def test_student_of_one_rate_refuses_any(crop: np.ndarray) -> None:
 def test_pinned_student_is_refused_by_another_engine() -> None:
     with pytest.raises(PinMismatch, match=r"equal only on ort-cpu .*; this is torch"):
         Decoder(VARIABLE, engine="torch")
+
+
+def test_pinned_student_is_verified_on_its_own_engine_and_refused_where_another_is_asked_for() -> None:
+    require_its_engine(VARIABLE)
+
+    own = list(check_bundle(str(VARIABLE), None, threads=1))
+    other = list(check_bundle(str(VARIABLE), "torch", threads=1))
+
+    assert [finding for finding in own if finding.problem] == []
+    assert sum("vectors, ort-cpu" in finding.check for finding in own) >= 1
+    assert any("PinMismatch" in (finding.problem or "") for finding in other)
 
 
 def test_pinned_student_on_another_engine_never_gives_a_wrong_picture(crop: np.ndarray) -> None:
