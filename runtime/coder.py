@@ -18,7 +18,7 @@ from typing import Any, Self
 from fastlic.errors import CoderClosed
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
-from fastlic.runtime.engines import Engine, EngineInfo
+from fastlic.runtime.engines import Engine, EngineInfo, forks
 from fastlic.runtime.limits import Limits
 from fastlic.runtime.pin import check_pin
 from fastlic.runtime.student import Student
@@ -188,6 +188,7 @@ _living: weakref.WeakSet[Coder] = weakref.WeakSet()
 
 
 def _forget_all() -> None:
+    forks.keep()  # before the coders let go of their engines
     for coder in list(_living):
         coder._forget()
 

@@ -23,11 +23,13 @@ def kept_in_children(owner: Owner) -> Owner:
     return owner
 
 
-def _keep() -> None:
+def keep() -> None:
+    """Never destroy what was given to `kept_in_children`; called in the child of a fork, before anything lets go."""
     for owner in list(_owners):
         # A reference that nobody holds: one in a list of this module would be given back when the interpreter ends.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+    _owners.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no forks
-    os.register_at_fork(after_in_child=_keep)
+    os.register_at_fork(after_in_child=keep)
