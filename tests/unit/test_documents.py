@@ -1,4 +1,4 @@
-"""README.md: its commands and its Python run, and print what it says.
+"""README.md: its commands and its Python run, and print what it says. So does the Python of docs/embedding.md.
 
 Numbers are masked: sizes and times belong to the machine. What needs the network or minutes is not run here.
 """
@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def blocks() -> list[tuple[str, str]]:
-    return BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+def blocks(document: str) -> list[tuple[str, str]]:
+    """(language, content) of each block that can be run."""
+    return BLOCK.findall((ROOT / document).read_text(encoding="utf-8"))
 
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
@@ -56,7 +58,7 @@ def run(arguments: list[str], folder: Path) -> str:
 
 def test_readme_commands_and_python_run_in_order_and_print_what_it_says(folder: Path) -> None:
     run_here = 0
-    for language, block in blocks():
+    for language, block in blocks("README.md"):
         if language == "python":
             run(["-c", block], folder)
             run_here += 1
@@ -68,6 +70,14 @@ def test_readme_commands_and_python_run_in_order_and_print_what_it_says(folder: 
                 assert masked(run(["-m", *words], folder)) == masked(printed), command
                 run_here += 1
     assert run_here >= 5
+
+
+@pytest.mark.parametrize("block", [block for _, block in blocks("docs/embedding.md")], ids=map(str, count()))
+def test_embedding_python_runs(folder: Path, block: str) -> None:
+    if not (folder / "photo.lic").exists():
+        run(["-m", "fastlic", "encode", "photo.png", "photo.lic"], folder)
+
+    run(["-c", block], folder)
 
 
 def test_readme_has_its_first_code_within_fifteen_lines() -> None:
