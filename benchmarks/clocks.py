@@ -7,7 +7,6 @@ here is None, never 0.
 from __future__ import annotations
 
 import importlib
-import os
 import statistics
 import threading
 from collections.abc import Callable
@@ -151,8 +150,3 @@ class ClockWatch:
 
 def _range(values: list[float]) -> list[float] | None:
     return [round(min(values), 1), round(max(values), 1)] if values else None
-
-
-def load_average() -> float | None:
-    """Processes that ran or waited, mean of the last minute."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
