@@ -1,4 +1,4 @@
-"""What the package promises about every student in it."""
+"""What the project promises about every student in the package and in the zoo."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from fastlic.runtime.codec import Decoder, Encoder
 MAX_BYTES = 8_000_000
 PHOTOGRAPH = Path(__file__).parents[1] / "data" / "kodim23.png"
 
-every_student = pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+ZOO = sorted((Path(__file__).parents[2] / "zoo").glob("*.licb"))
+
+every_student = pytest.mark.parametrize("path", [*shipped(), *ZOO], ids=lambda path: path.stem)
 
 
-def test_a_student_is_shipped() -> None:
+def test_a_student_is_shipped_and_the_zoo_has_three_rates() -> None:
     assert shipped()
+    assert len(ZOO) == 3
 
 
 @every_student
