@@ -104,6 +104,10 @@ class OutputExists(FastlicError):
     """A file would be replaced and nobody asked for that."""
 
 
+class FolderInUse(FastlicError):
+    """Another run is writing its results into the same folder."""
+
+
 class DependencyMissing(FastlicError):
     """An optional dependency is not installed; the message names the extra."""
 

@@ -36,8 +36,8 @@ def describe_error(error: Exception) -> str:
 
 
 def note(text: str) -> None:
-    """Print a notice that does not change the outcome."""
-    print(f"fastlic: {text}", file=sys.stderr)
+    """Print a notice that does not change the outcome; whole, also when several threads do."""
+    print(f"fastlic: {text}\n", end="", file=sys.stderr)
 
 
 def print_json(record: Record) -> None:

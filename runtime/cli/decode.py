@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -20,10 +19,17 @@ def command(
     model: options.Model = None,
     engine: options.Engine = "auto",
     threads: options.Threads = None,
+    workers: options.Jobs = 1,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Restore pictures: fastlic decode photo.lic photo.png."""
+    """Restore pictures: fastlic decode photo.lic photo.png.
+
+    Of a folder, or of several files, into a folder: fastlic decode DIR -o OUT --jobs 4. A file that cannot be
+    decoded does not stop the others; failures are summed up at the end, and the exit code is 1. A run that was
+    interrupted, even killed, goes on when it is started again: finished files are skipped as long as input and
+    output still have the content that OUT/.fastlic remembers. Other files that exist are kept unless --force is given.
+    """
     from fastlic.runtime import pictures
     from fastlic.runtime.bitstream import probe, read_metadata
     from fastlic.runtime.codec import Decoder
@@ -33,31 +39,36 @@ def command(
         raise typer.BadParameter(f"--format {kind}: use one of {', '.join(name[1:] for name in pictures.FORMATS)}.")
     others = [name for name in pictures.FORMATS if name != suffix]
     planned = jobs.plan(paths, output, reads={".lic"}, writes=[suffix, *others])
-    for job in planned:
+    for job in planned.jobs:
         if job.target is not None and job.target.suffix.lower() not in pictures.FORMATS:
             raise typer.BadParameter(f"{job.target}: a picture's name ends in one of {', '.join(pictures.FORMATS)}.")
-    with Decoder(model, engine=engine, threads=threads) as decoder:
+    with Decoder(model, engine=engine, threads=options.threads_each(threads, workers)) as decoder:
 
-        def work(job: jobs.Job) -> Record:
-            start = time.perf_counter()
-            data = job.read()
+        def work(job: jobs.Job, data: bytes) -> tuple[bytes, Record]:
             wanted = suffix if job.target is None else job.target.suffix
             pixels = decoder.decode(data)
             metadata = read_metadata(data, probe(data), decoder.limits)
             for lost in pictures.lost_metadata(metadata, wanted):
                 note(f"{job.name}: a {wanted} file has no room for {lost.upper()} data: left out")
-            job.write(pictures.to_bytes(pixels, metadata, wanted, name=job.target_name))
             height, width = pixels.shape[:2]
-            return {
+            return pictures.to_bytes(pixels, metadata, wanted, name=job.target_name), {
                 "source": job.name,
                 "target": job.target_name,
                 "width": width,
                 "height": height,
                 "engine": decoder.engine_info.name,
-                "seconds": round(time.perf_counter() - start, 3),
             }
 
-        batch.run(planned, work, verb="decoding", line=_line, as_json=as_json, force=force)
+        batch.run(
+            planned,
+            work,
+            settings=lambda: "decode",  # the input says by which student, the target's suffix in which format
+            verb="decoding",
+            line=_line,
+            as_json=as_json,
+            force=force,
+            workers=workers,
+        )
 
 
 def _line(record: Record) -> str:

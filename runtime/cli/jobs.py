@@ -48,7 +48,21 @@ class Job:
             write_atomically(self.target, content)
 
 
-def plan(paths: Sequence[str], output: str | None, *, reads: Collection[str], writes: Sequence[str]) -> list[Job]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        jobs: in order.
+        folder: the output folder of a bulk run, which can be resumed; None of a single input, and where results do not
+            go into one folder.
+    """
+
+    jobs: list[Job]
+    folder: Path | None = None
+
+
+def plan(paths: Sequence[str], output: str | None, *, reads: Collection[str], writes: Sequence[str]) -> Plan:
     """The jobs that the arguments mean.
 
     A last path that looks like an output, as in `encode cat.png cat.lic`, is the output. A folder stands for all files
@@ -72,7 +86,8 @@ def plan(paths: Sequence[str], output: str | None, *, reads: Collection[str], wr
         )
     jobs = [Job(source, _target(source, relative, output, into_folder, writes[0])) for source, relative in sources]
     _refuse_collisions(jobs)
-    return jobs
+    bulk = into_folder and (len(inputs) > 1 or Path(inputs[0]).is_dir())
+    return Plan(jobs, Path(str(output)) if bulk else None)
 
 
 def expand(path: str, reads: Collection[str]) -> Iterator[tuple[Path | None, Path]]:

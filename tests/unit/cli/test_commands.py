@@ -124,6 +124,30 @@ def test_folder_round_trip_keeps_names_and_reports_json(
     ]
 
 
+def test_bulk_runs_in_threads_are_resumed_and_depend_on_the_bundle(
+    cli: Cli, bundle: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / f"{name}.png").write_bytes(photo.read_bytes())
+    other = tmp_path / "other.licb"
+    other.write_bytes(tiny_student.bundle_bytes(seed=2))
+    encode = ("encode", tmp_path / "in", "-o", tmp_path / "lic", "--jobs", 2)
+
+    assert cli(*encode, "-m", bundle) == 0
+    assert cli("decode", tmp_path / "lic", "-o", tmp_path / "out", "--jobs", 2, "-m", bundle) == 0
+    (tmp_path / "out/b.png").unlink()
+    capsys.readouterr()
+
+    assert cli("decode", tmp_path / "lic", "-o", tmp_path / "out", "--jobs", 2, "-m", bundle) == 0
+    assert capsys.readouterr().err == "fastlic: 2 of 3 were finished before\n"
+    assert (tmp_path / "out/a.png").read_bytes() == (tmp_path / "out/b.png").read_bytes()
+    assert cli(*encode, "-m", bundle) == 0
+    assert capsys.readouterr().err == "fastlic: 3 of 3 were finished before\n"
+    assert cli(*encode, "-m", other) == 1
+    assert "a.lic exists. Replace it with --force." in capsys.readouterr().err
+
+
 def test_encode_transparent_picture_fails_and_leaves_no_file(
     cli: Cli, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

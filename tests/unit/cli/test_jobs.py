@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def planned(*paths: object, output: str | None = None) -> list[Job]:
-    return plan([str(path) for path in paths], output, reads=READS, writes=WRITES)
+    return plan([str(path) for path in paths], output, reads=READS, writes=WRITES).jobs
 
 
 def test_plan_without_output_puts_results_beside_their_inputs() -> None:
@@ -90,3 +90,22 @@ def test_plan_two_inputs_of_one_name_are_refused() -> None:
 
 def test_expand_keeps_a_named_file_whatever_its_suffix() -> None:
     assert list(expand("photo.weird", READS)) == [(Path("photo.weird"), Path("photo.weird"))]
+
+
+@pytest.mark.parametrize(
+    ("paths", "output", "bulk"),
+    [
+        (["tree"], "out", True),
+        (["a.png", "b.png"], "out", True),
+        (["a.png"], "out/", False),
+        (["tree"], None, False),
+        (["a.png"], "b.lic", False),
+        (["a.png"], "-", False),
+    ],
+)
+def test_plan_several_inputs_into_one_folder_are_a_bulk_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str], output: str | None, bulk: bool
+) -> None:
+    monkeypatch.chdir(folder.parent)
+
+    assert plan(paths, output, reads=READS, writes=WRITES).folder == (Path(str(output)) if bulk else None)
