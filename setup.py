@@ -27,7 +27,8 @@ REQUIRE_NATIVE = os.environ.get("FASTLIC_REQUIRE_NATIVE") == "1"
 
 # Everything here is imported by fastlic.runtime or fastlic.kernels; torch and onnx never are.
 RUNTIME = [
-    "constriction>=0.4.1",
+    # Writes streams. It has no wheel for Linux on ARM, where the native module decodes without it.
+    "constriction>=0.4.1; sys_platform != 'linux' or platform_machine != 'aarch64'",
     "filelock>=3.12",
     "msgspec>=0.19",
     "numpy>=2.0",

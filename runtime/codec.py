@@ -23,6 +23,7 @@ from fastlic.runtime.deadline import Deadline
 from fastlic.runtime.decoding import Data, Decoding, Region
 from fastlic.runtime.engines import Engine
 from fastlic.runtime.engines.device import DeviceEngine
+from fastlic.runtime.entropy import range_coder
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.reader import Backend
 from fastlic.runtime.entropy.writer import StreamWriter
@@ -57,6 +58,7 @@ class Decoder(Coder):
 
     Raises:
         EngineUnavailable: the engine or reader asked for cannot run here.
+        DependencyMissing: constriction is to read and is not installed.
         PinMismatch: the bundle is pinned to another engine, version or class of machine.
         BundleError: the bundle cannot be used.
     """
@@ -289,6 +291,7 @@ class Encoder(Coder):
             LimitExceeded: more pixels than `limits.max_pixels`.
             RateUnavailable: the student does not have this rate.
             BundleError: a graph of the bundle does not do what its manifest says.
+            DependencyMissing: constriction, which writes the streams, is not installed.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise PictureError(f"image must be uint8 (height, width, 3), not {image.dtype} {image.shape}.")
@@ -348,16 +351,16 @@ class Encoder(Coder):
 
 
 def _reader_backend(asked: str) -> Backend:
+    if asked == "native" or (asked == "auto" and native.available()):
+        return "native"
+    if asked not in ("auto", "constriction"):
+        raise ValueError(f"entropy must be auto, native or constriction, not {asked!r}")
+    range_coder.library()  # refuse now rather than at the first picture
     if asked == "auto":
-        if native.available():
-            return "native"
         warnings.warn(
             "the native entropy decoder was not built: constriction reads the streams, several times slower. "
             "Reinstall fastlic with a C++ compiler.",
             RuntimeWarning,
             stacklevel=3,
         )
-        return "constriction"
-    if asked not in ("native", "constriction"):
-        raise ValueError(f"entropy must be auto, native or constriction, not {asked!r}")
-    return asked  # type: ignore[return-value]
+    return "constriction"

@@ -15,6 +15,7 @@ from fastlic.kernels import native
 from fastlic.runtime import bitstream, engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder
+from fastlic.runtime.entropy import range_coder
 from fastlic.runtime.limits import Limits
 
 
@@ -96,7 +97,7 @@ def ways(engine: str | None) -> list[tuple[str, str]]:
         engine: its name; None takes all that can run here.
     """
     chosen = [engine] if engine else [name for name, reason in engines.report() if reason is None]
-    readers = ["native", "constriction"] if native.available() else ["constriction"]
+    readers = [name for name, part in (("native", native), ("constriction", range_coder)) if part.available()]
     return [(name, reader) for name in chosen for reader in readers]
 
 

@@ -29,7 +29,7 @@ PACKAGES = (
     *("libbz2-1.0", "libc6", "libcrypt1", "libexpat1", "libffi8", "libgcc-s1", "liblzma5", "libssl3", "libstdc++6"),
     *("libuuid1", "zlib1g"),
 )
-# What decoding imports. constriction has no wheel for ARM Linux; see worker.py.
+# What decoding imports; constriction, which only encoding needs, has no wheel for ARM Linux.
 WHEELS = ("filelock", "msgspec", "numpy", "onnxruntime", "pillow", "platformdirs")
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 

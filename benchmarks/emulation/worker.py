@@ -8,18 +8,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import sys
 import time
 import zlib
 from pathlib import Path
-from unittest import mock
-
-# Where constriction has no wheel (ARM Linux) the native reader decodes without it, but the writer beside it names it.
-if importlib.util.find_spec("constriction") is None:
-    sys.modules["constriction"] = mock.MagicMock()
 
 import numpy as np
 

@@ -17,6 +17,8 @@ from fastlic.runtime.cli.console import note, print_json
 _LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "constriction", "Pillow")
 _ONE_OF = {"onnxruntime", "onnxruntime-gpu"}
 """Two distributions of one module: either does, and both together overwrite each other's files."""
+_ENCODER = "constriction"
+"""The one that decoding does without, if there is a native module."""
 _TRIED: dict[str, list[dict[str, str]]] = {
     "ort-cuda": [{}],
     "tensorrt": [{"form": "plugin"}, {"form": "standard"}],
@@ -78,12 +80,16 @@ def _rows(threads: int | None) -> Iterator[_Row]:
 
 
 def _libraries() -> Iterator[_Row]:
+    from fastlic.kernels import native
+
     found = {}
     for library in _LIBRARIES:
         try:
             found[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
-            if library not in _ONE_OF:
+            if library == _ENCODER and native.available():
+                yield _Row(library, "not installed: files are read here, not written")
+            elif library not in _ONE_OF:
                 yield _Row(library, "not installed: install fastlic again", False)
     yield from (_Row(library, version) for library, version in found.items())
     if found.keys() >= _ONE_OF:

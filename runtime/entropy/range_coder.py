@@ -9,24 +9,65 @@ Rule: docs/format.md, sections 3 and 3.1.
 
 from __future__ import annotations
 
-import constriction
+import functools
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from fastlic.errors import CorruptedStream
+from fastlic.errors import CorruptedStream, DependencyMissing
 
 TOTAL = 1 << 24
 SHIFT = 8  # from 16-bit frequencies
 MAX_DIGITS = 16
 
-_FAMILY = constriction.stream.model.Categorical(perfect=False)
-_BIT = constriction.stream.model.Categorical(np.full(2, TOTAL / 2 - 1), perfect=False)
+
+class _Library(NamedTuple):
+    """constriction's `stream.queue`, the family of models that takes rows, and the model of an equally likely bit."""
+
+    queue: Any
+    family: Any
+    bit: Any
+
+
+@functools.cache
+def library() -> _Library:
+    """constriction, imported when it is first needed: the native reader does without, and not every system has it.
+
+    Raises:
+        DependencyMissing: it is not installed.
+    """
+    try:
+        from constriction import stream
+    except ImportError as error:
+        raise DependencyMissing(
+            f"constriction cannot be imported ({error}): without it nothing can be encoded, and only the native module "
+            "decodes. `pip install constriction`; where there is no wheel of it, as on Linux on ARM, that compiles it, "
+            "which needs Rust."
+        ) from None
+    categorical = stream.model.Categorical
+    bit = categorical(np.full(2, TOTAL / 2 - 1), perfect=False)
+    return _Library(stream.queue, categorical(perfect=False), bit)
+
+
+def available() -> bool:
+    """Whether constriction can be imported."""
+    try:
+        library()
+    except DependencyMissing:
+        return False
+    return True
 
 
 class SymbolWriter:
-    """Writes the bytes of one stream."""
+    """Writes the bytes of one stream.
+
+    Raises:
+        DependencyMissing: constriction is not installed.
+    """
 
     def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._library = library()
+        self._coder = self._library.queue.RangeEncoder()
 
     def write(self, left: np.ndarray, frequency: np.ndarray) -> None:
         """Write symbols by their intervals.
@@ -49,13 +90,13 @@ class SymbolWriter:
         symbols[first], symbols[last] = 0, 2
         rows[first] = np.stack([inside, above // 2, above - above // 2], axis=1)[first]
         rows[last] = np.stack([below // 2, below - below // 2, inside], axis=1)[last]
-        self._coder.encode(symbols, _FAMILY, rows - 1.0)
+        self._coder.encode(symbols, self._library.family, rows - 1.0)
 
     def write_excess(self, excess: int) -> None:
         """Write an Exp-Golomb code of equally likely bits."""
         digits = bin(excess + 1)[2:]
         bits = "0" * (len(digits) - 1) + digits
-        self._coder.encode(np.array([int(bit) for bit in bits], np.int32), _BIT)
+        self._coder.encode(np.array([int(bit) for bit in bits], np.int32), self._library.bit)
 
     def length(self) -> int:
         """Words of the stream if it ended here; once something more is written at most one fewer."""
@@ -74,11 +115,15 @@ class SymbolReader:
 
     Args:
         data: whole little-endian words.
+
+    Raises:
+        DependencyMissing: constriction is not installed.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._library = library()
+        self._coder = self._library.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
         self._again = SymbolWriter()
 
     def read(self, cdf: np.ndarray) -> np.ndarray:
@@ -94,7 +139,7 @@ class SymbolReader:
             CorruptedStream: a quantile is out of range, or the words ended before these symbols did.
         """
         rows = (np.diff(cdf, axis=1) << SHIFT) - 1.0
-        slots = self._decode(_FAMILY, rows).astype(np.int64)
+        slots = self._decode(self._library.family, rows).astype(np.int64)
         each = np.arange(len(slots))
         left = cdf[each, slots]
         self._again.write(left, cdf[each, slots + 1] - left)
@@ -125,7 +170,7 @@ class SymbolReader:
             raise CorruptedStream("it does not end where its symbols do.")
 
     def _bit(self) -> int:
-        return int(self._decode(_BIT))
+        return int(self._decode(self._library.bit))
 
     def _decode(self, *model: object) -> np.ndarray:
         try:

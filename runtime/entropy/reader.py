@@ -95,6 +95,7 @@ def open_reader(streams: Sequence[bytes | memoryview], *, backend: Backend, thre
 
     Raises:
         EngineUnavailable: `native` is asked for and was not built; the message says how to.
+        DependencyMissing: `constriction` is asked for and is not installed.
         CorruptedStream: no streams, more than 64, or one that is not whole words.
         ValueError: another backend.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from fastlic.kernels import native
 from fastlic.runtime.entropy.intervals import Intervals, intervals_of
 from fastlic.runtime.entropy.passes import MAX_STREAMS, Pass, share
-from fastlic.runtime.entropy.range_coder import SymbolWriter
+from fastlic.runtime.entropy.range_coder import SymbolWriter, library
 from fastlic.runtime.entropy.tables import MAX_VALUE
 
 STREAM_BITS = 8 * 10_240  # aim of one stream: a stream costs about 10 bytes, 0.1 % of this
@@ -26,10 +26,12 @@ class StreamWriter:
             where it was built.
 
     Raises:
+        DependencyMissing: constriction is not installed.
         EngineUnavailable: in `code`, when the native module is asked for and was not built.
     """
 
     def __init__(self, *, use_native: bool | None = None) -> None:
+        library()  # refuse before the work, not when the streams are written
         self._use_native = native.available() if use_native is None else use_native
         self._passes: list[Intervals] = []
 

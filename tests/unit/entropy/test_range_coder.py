@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import constriction
 import numpy as np
 import pytest
+import tiny_student
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlic.errors import CorruptedStream
+from fastlic.kernels import native
+from fastlic.runtime.codec import Encoder
 from fastlic.runtime.entropy.range_coder import SymbolReader, SymbolWriter
 
 
@@ -72,3 +79,42 @@ def test_finish_before_the_last_symbol_raises() -> None:
 
     with pytest.raises(CorruptedStream, match="does not end"):
         reader.finish()
+
+
+@pytest.mark.skipif(not native.available(), reason="without the native module constriction is what decodes")
+def test_without_constriction_files_decode_and_what_needs_it_says_what_to_do(tmp_path: Path) -> None:
+    bundle, file = tmp_path / "tiny.licb", tmp_path / "tiny.lic"
+    bundle.write_bytes(tiny_student.bundle_bytes())
+    with Encoder(bundle, threads=1) as encoder:
+        file.write_bytes(encoder.encode(tiny_student.picture(64, 64)))
+    script = f"""
+import sys
+sys.modules["constriction"] = None  # as if it were not installed
+import numpy as np
+import fastlic
+from fastlic.kernels import native
+from fastlic.runtime import conformance
+data = open({str(file)!r}, "rb").read()
+with fastlic.Decoder({str(bundle)!r}, threads=1) as decoder:
+    print(decoder.decode(data).shape)
+print(conformance.ways("ort-cpu"))
+def encode():
+    with fastlic.Encoder({str(bundle)!r}, threads=1) as encoder:
+        encoder.encode(np.zeros((64, 64, 3), np.uint8))
+def read():
+    native.available = lambda: False
+    fastlic.Decoder({str(bundle)!r}, threads=1)
+for attempt in (encode, read):
+    try:
+        attempt()
+    except fastlic.errors.DependencyMissing as error:
+        print(error)
+"""
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    shape, ways, *refusals = done.stdout.splitlines()
+    assert (shape, ways) == ("(64, 64, 3)", "[('ort-cpu', 'native')]")
+    assert len(refusals) == 2
+    assert all("pip install constriction" in refusal for refusal in refusals)
