@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import tiny_student
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 import fastlic
-from fastlic.errors import CorruptedStream
+from fastlic.errors import CorruptedStream, RateUnavailable
 from fastlic.runtime import pillow
 from fastlic.runtime.codec import Decoder, Encoder
 
@@ -37,6 +40,11 @@ def content(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "LIC")
     return stream.getvalue()
+
+
+def pickle_round_trip(image: Image.Image) -> Image.Image:
+    again: Image.Image = pickle.loads(pickle.dumps(image))
+    return again
 
 
 def expected(content: bytes) -> np.ndarray:
@@ -93,9 +101,26 @@ def test_thumbnail_seek_and_tell_work(content: bytes) -> None:
         assert image.size == (35, 20)
 
 
-def test_verify_and_copy_work(content: bytes) -> None:
-    with Image.open(io.BytesIO(content)) as image:
-        image.verify()
+def test_verify_checks_all_and_the_file_must_be_opened_again(content: bytes) -> None:
+    image = Image.open(io.BytesIO(content))
+    image.verify()
+
+    with pytest.raises(ValueError, match="open it again"):
+        image.load()
+    for damaged in (content[:-1], content[:-4] + bytes(4)):
+        with pytest.raises(OSError, match="transfer it again"):
+            Image.open(io.BytesIO(damaged)).verify()
+
+
+def test_load_after_close_says_so(content: bytes) -> None:
+    image = Image.open(io.BytesIO(content))
+    image.close()
+
+    with pytest.raises(ValueError, match="was closed"):
+        image.load()
+
+
+def test_copy_works(content: bytes) -> None:
     with Image.open(io.BytesIO(content)) as image:
         copy = image.copy()
     assert copy.getpixel((0, 0)) == tuple(expected(content)[0, 0])
@@ -159,3 +184,109 @@ def test_threads_share_one_decoder(content: bytes) -> None:
         thread.join()
 
     assert not wrong
+
+
+class Forward(io.RawIOBase):
+    """A pipe's stand-in: reads and writes, in order only."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.stream = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self.stream.read(size)
+
+    def write(self, content: Any) -> int:
+        return self.stream.write(content)
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
+def test_files_that_cannot_seek_are_read_and_written(content: bytes, pixels: np.ndarray) -> None:
+    written = Forward()
+    Image.fromarray(pixels).save(written, "LIC")
+
+    with Image.open(Forward(content)) as image:
+        assert (np.asarray(image) == expected(content)).all()
+    assert written.stream.getvalue() == content
+
+
+def test_parser_fed_in_pieces_gives_the_picture(content: bytes) -> None:
+    parser = ImageFile.Parser()
+    for start in range(0, len(content), 50):
+        parser.feed(content[start : start + 50])
+
+    assert (np.asarray(parser.close()) == expected(content)).all()
+
+
+def test_draft_changes_nothing(content: bytes) -> None:
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.draft("L", (10, 10)) is None
+        assert (image.size, image.mode) == ((70, 40), "RGB")
+
+
+def test_damaged_picture_raises_at_each_load(content: bytes) -> None:
+    with Image.open(io.BytesIO(content[:-4] + bytes(4))) as image:
+        for _ in range(2):
+            with pytest.raises(OSError, match="transfer it again"):
+                image.load()
+
+
+@pytest.mark.parametrize("way", [pickle_round_trip, deepcopy], ids=["pickle", "deepcopy"])
+def test_opened_picture_can_be_copied_whole(content: bytes, way: Callable[[Image.Image], Image.Image]) -> None:
+    with Image.open(io.BytesIO(content)) as image:
+        again = way(image)
+
+    assert (np.asarray(again) == expected(content)).all()
+
+
+def test_metadata_is_replaced_or_left_out_by_save_options(pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    first, second, third = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    Image.fromarray(pixels).save(first, "LIC", icc_profile=b"profile", exif=exif.tobytes(), xmp=b"<x/>")
+    with Image.open(first) as image:
+        exif[0x0112] = 1
+        image.save(second, "LIC", exif=exif, icc_profile=b"other")
+        image.save(third, "LIC", exif=b"", icc_profile=None, xmp=None)
+
+    with Image.open(second) as image:
+        assert (image.getexif()[0x0112], image.info["icc_profile"]) == (1, b"other")
+    with Image.open(third) as image:
+        assert (dict(image.getexif()), image.info) == ({}, {})
+
+
+@pytest.mark.parametrize("option", [{"exif": "text"}, {"icc_profile": 3}])
+def test_metadata_of_another_type_raises(pixels: np.ndarray, option: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(option))} must be bytes, not (str|int)"):
+        Image.fromarray(pixels).save(io.BytesIO(), "LIC", **option)
+
+
+def test_save_passes_the_rate_on(pixels: np.ndarray) -> None:
+    with pytest.raises(OSError, match="rate") as caught:
+        Image.fromarray(pixels).save(io.BytesIO(), "LIC", rate=2)
+    assert isinstance(caught.value.__cause__, RateUnavailable)
+
+
+def test_refused_save_leaves_no_file(tmp_path: Path) -> None:
+    for refused in (Image.new("CMYK", (8, 8)), Image.new("RGB", (0, 3))):
+        with pytest.raises(OSError, match=r"LIC|image must be"):
+            refused.save(tmp_path / "a.lic")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_imageio_reads_and_writes_through_pillow(tmp_path: Path, pixels: np.ndarray, content: bytes) -> None:
+    imageio = pytest.importorskip("imageio.v3", reason="imageio is not installed")
+    path = tmp_path / "a.lic"
+
+    imageio.imwrite(path, pixels)
+
+    assert path.read_bytes() == content
+    assert (imageio.imread(path) == expected(content)).all()
+    assert imageio.improps(path).shape == (40, 70, 3)
