@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fastlic.kernels import native
 from fastlic.runtime import conformance, engines, trial
 from fastlic.runtime.cli import app, doctor
 from fastlic.runtime.conformance import Finding
@@ -57,6 +58,25 @@ def test_both_distributions_of_onnxruntime_are_told(rows: Any, monkeypatch: pyte
 
     assert code == 1
     assert found["onnxruntime and onnxruntime-gpu"]["healthy"] is False
+
+
+@pytest.mark.parametrize(("built", "healthy", "code"), [(True, None, 0), (False, False, 1)])
+def test_missing_constriction_is_a_fault_only_without_the_native_reader(
+    rows: Any, monkeypatch: pytest.MonkeyPatch, built: bool, healthy: bool | None, code: int
+) -> None:
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "constriction":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(native, "available", lambda: built)
+
+    found, _, left = rows()
+
+    assert (found["constriction"]["healthy"], left) == (healthy, code)
 
 
 def test_engine_whose_trial_fails_must_not_be_used(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
