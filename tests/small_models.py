@@ -15,19 +15,16 @@ from onnx.reference.op_run import OpRun
 
 from fastlic.kernels.cuda import twins
 from fastlic.kernels.tensorrt import plugin
-from fastlic.runtime import bundle as bundles
 
-GOLDEN = Path(__file__).parent / "conformance" / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "conformance" / "golden"
 Ports = Mapping[str, tuple[Any, Sequence[int | str]]]
 
 
-def shipped_with_golden() -> tuple[Path, Path]:
-    """The first shipped student that has a golden file, and that file, of a square picture."""
-    for path in bundles.shipped():
-        golden = GOLDEN / f"{path.stem}-square.lic"
-        if golden.exists():
-            return path, golden
-    raise AssertionError("no shipped student has a golden file")
+def deformable_student() -> tuple[Path, Path]:
+    """A student whose synthesis has deformable convolutions, and a file of its own, of a square picture."""
+    name = "fu2023-n64-m128-l0075-2"
+    return ROOT / "zoo" / f"{name}.licb", ROOT / "tests" / "data" / f"{name}-square.lic"
 
 
 def model_of(nodes: Sequence[Any], inputs: Ports, outputs: Ports, **weights: np.ndarray) -> bytes:

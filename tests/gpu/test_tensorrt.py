@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_models import shipped_with_golden
+from small_models import deformable_student
 
 import fastlic
 from fastlic.errors import EngineUnavailable
@@ -26,14 +26,14 @@ WAYS = [("tensorrt", "plugin"), ("tensorrt", "standard"), ("tensorrt-rtx", "grid
 
 @pytest.fixture(params=WAYS, ids="-".join)
 def engine(request: pytest.FixtureRequest, device: Device, tmp_path: Path) -> TensorRTEngine:
-    """An engine with the shipped student prepared for the size of its golden file."""
+    """An engine with a student of deformable convolutions prepared for the size of its file."""
     name, form = request.param
     try:
         made = engines.create(name, 1, form=form, cache=tmp_path)
     except EngineUnavailable as reason:
         pytest.skip(str(reason))
     assert isinstance(made, TensorRTEngine)
-    with Bundle(shipped_with_golden()[0]) as bundle:
+    with Bundle(deformable_student()[0]) as bundle:
         list(preparation.prepare_forms(bundle, made.form, FormCache(tmp_path), threads=4))
         header = fastlic.probe(golden().read_bytes())
         list(preparation.build_engines(bundle, made, [(header.width, header.height)]))
@@ -42,7 +42,7 @@ def engine(request: pytest.FixtureRequest, device: Device, tmp_path: Path) -> Te
 
 
 def golden() -> Path:
-    return shipped_with_golden()[1]
+    return deformable_student()[1]
 
 
 def test_engine_passes_everything_that_doctor_tries(engine: TensorRTEngine) -> None:
@@ -56,7 +56,7 @@ def test_engine_passes_everything_that_doctor_tries(engine: TensorRTEngine) -> N
 def test_golden_file_has_the_right_symbols_and_pixels(engine: TensorRTEngine) -> None:
     expected = np.asarray(Image.open(golden().with_suffix(".png")).convert("RGB")).astype(int)
 
-    with fastlic.Decoder(engine=engine) as decoder:
+    with fastlic.Decoder(deformable_student()[0], engine=engine) as decoder:
         pictures = [decoder.decode(golden().read_bytes()) for _ in range(3)]  # the last ones are recorded work
 
     for picture in pictures:  # symbols are checked against the file's own checksum

@@ -14,7 +14,7 @@ import tiny_student
 from emulation.cuda import EmulatedCuda
 from fake_tensorrt import FakeTensorRT
 from PIL import Image
-from small_models import GOLDEN, shipped_with_golden
+from small_models import GOLDEN, deformable_student
 
 import fastlic
 from fastlic.errors import BundleError, EngineUnavailable
@@ -24,9 +24,10 @@ from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.tensorrt import library
 from fastlic.runtime.forms import FormCache
 
+DATA = Path(__file__).parents[2] / "data"
 NAMES = ["tensorrt", "tensorrt-rtx"]
 # BG-VAE is pinned to another engine.
-STUDENTS = [shipped_with_golden()[0], *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != "bgvae-small")]
+STUDENTS = [deformable_student()[0], *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != "bgvae-small")]
 BUILDS = ("hyper", "context", "synthesis")
 
 
@@ -80,13 +81,13 @@ def tiny_file() -> bytes:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [(shipped_with_golden()[0], "tensorrt"), *((path, "tensorrt-rtx") for path in STUDENTS)],
+    [(deformable_student()[0], "tensorrt"), *((path, "tensorrt-rtx") for path in STUDENTS)],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )
 def test_golden_file_of_every_student_decodes_within_a_level(
     fake: FakeTensorRT, tmp_path: Path, path: Path, name: str
 ) -> None:
-    (golden,) = GOLDEN.glob(f"{path.stem}-square.lic")
+    (golden,) = [*GOLDEN.glob(f"{path.stem}-square.lic"), *DATA.glob(f"{path.stem}-square.lic")]
     options = {"form": "standard"} if name == "tensorrt" else {}
 
     picture = decode(engine_for(name, path, tmp_path, **options), path, golden.read_bytes())
@@ -305,7 +306,7 @@ def test_old_library_is_refused(cuda: EmulatedCuda) -> None:
 
 
 def test_library_without_ahead_of_time_plugins_says_which_form_to_use(fake: FakeTensorRT, tmp_path: Path) -> None:
-    bundle, path = shipped_with_golden()
+    bundle, path = deformable_student()
 
     with pytest.raises(EngineUnavailable, match="compiled ahead of time: update it, or build with --form standard"):
         decode(engine_for("tensorrt", bundle, tmp_path), bundle, path.read_bytes())

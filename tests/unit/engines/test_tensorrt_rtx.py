@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import deformable_student
 
 from fastlic.errors import BundleError, EngineUnavailable
 from fastlic.export.forms.making import make
@@ -32,7 +33,11 @@ GOLDEN = Path(__file__).parents[2] / "conformance" / "golden"
 # The tiny student's graphs, drawn by hand, leave even their channels open, which TensorRT does not take; BG-VAE's are
 # pinned to another engine.
 LEFT_OUT = ("tiny", "bgvae-small")
-BUNDLES = [*bundles.shipped(), *sorted(path for path in GOLDEN.glob("*.licb") if path.stem not in LEFT_OUT)]
+BUNDLES = [
+    deformable_student()[0],
+    *bundles.shipped(),
+    *sorted(path for path in GOLDEN.glob("*.licb") if path.stem not in LEFT_OUT),
+]
 ALL = os.environ.get("FASTLIC_TENSORRT_CHECK") == "1"
 CAPABILITIES = [(7, 5), (8, 6), (8, 9), (12, 0)] if ALL else [(8, 9)]
 

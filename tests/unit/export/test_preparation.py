@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+from small_models import deformable_student
 
 from fastlic.errors import EngineUnavailable, PinMismatch, VerificationFailed
 from fastlic.export import preparation
@@ -22,7 +23,7 @@ GOLDEN = Path(__file__).parents[2] / "conformance" / "golden"
 PINNED = "bgvae-small"
 ALL = os.environ.get("FASTLIC_TENSORRT_CHECK") == "1"
 BUNDLES = (
-    [*bundles.shipped(), *sorted(path for path in GOLDEN.glob("*.licb") if path.stem != PINNED)]
+    [deformable_student()[0], *bundles.shipped(), *sorted(p for p in GOLDEN.glob("*.licb") if p.stem != PINNED)]
     if ALL
     else [GOLDEN / name for name in ("tiny.licb", "mbt2018-mean-small.licb")]
 )

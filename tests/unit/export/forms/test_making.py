@@ -1,4 +1,4 @@
-"""Every form of every graph of the shipped student and of the tiny one, against the graph as the bundle has it."""
+"""Every form of every graph of a deformable student and of the tiny one, against the graph as the bundle has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import tiny_student
-from small_models import GOLDEN, evaluate, pairs, run, shipped_with_golden, unpaired
+from small_models import GOLDEN, deformable_student, evaluate, pairs, run, unpaired
 
 import fastlic
 from fastlic.errors import BundleError
@@ -18,20 +18,20 @@ from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.engines.ort import OrtCpuEngine
 from fastlic.runtime.forms import Deform, Form
 
-STUDENTS = ["shipped", "tiny"]
+STUDENTS = ["deformable", "tiny"]
 DEFORMS: tuple[Deform, ...] = ("standard", "grid-sample")
 
 
 @pytest.fixture(scope="module")
 def students() -> dict[str, Bundle]:
-    return {"shipped": Bundle(shipped_with_golden()[0]), "tiny": Bundle(tiny_student.bundle_bytes())}
+    return {"deformable": Bundle(deformable_student()[0]), "tiny": Bundle(tiny_student.bundle_bytes())}
 
 
 @pytest.fixture(scope="module")
 def latents() -> np.ndarray:
-    """The latent of a golden file: what the shipped student's synthesis really gets."""
-    path = shipped_with_golden()[1]
-    with fastlic.Decoder(threads=1) as decoder:
+    """The latent of a real file: what the student's synthesis really gets."""
+    bundle, path = deformable_student()
+    with fastlic.Decoder(bundle, threads=1) as decoder:
         return decoder.decode_latents(path.read_bytes())[0]["y"]
 
 
@@ -65,11 +65,11 @@ def given(model: bytes, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("student", STUDENTS)
 def test_exact_graphs_give_the_same_bits_in_the_form_for_tensorrt(student: str) -> None:
-    bundle, path = shipped_with_golden()
+    bundle, path = deformable_student()
     if student == "tiny":
         path = GOLDEN / "tiny-square.lic"
     engine = Recorder()
-    source = bundle if student == "shipped" else tiny_student.bundle_bytes()
+    source = bundle if student == "deformable" else tiny_student.bundle_bytes()
     with fastlic.Decoder(source, engine=engine, threads=1) as decoder:
         decoder.decode_latents(path.read_bytes())
 
@@ -85,7 +85,7 @@ def test_exact_graphs_give_the_same_bits_in_the_form_for_tensorrt(student: str) 
 def test_exact_graph_gives_the_same_bits_for_whatever_fits_its_ports(
     rng: np.random.Generator, students: dict[str, Bundle], name: str
 ) -> None:
-    model = graph(students["shipped"], name)
+    model = graph(students["deformable"], name)
     any_short = {"z": (64, 2, 4), "y": (128, 8, 16)}["z" if name == "hyper" else "y"]
     inputs = [rng.integers(-(1 << 15), 1 << 15, any_short).astype(np.int16)]
     if name == "context":
@@ -102,10 +102,10 @@ def test_exact_graph_gives_the_same_bits_for_whatever_fits_its_ports(
 @pytest.mark.parametrize("deform", DEFORMS)
 @pytest.mark.parametrize("precision", ["f32", "f16"])
 @pytest.mark.parametrize("types", ["onnx", "tensorrt"])
-def test_synthesis_of_the_shipped_student_stays_within_a_level(
+def test_synthesis_of_a_trained_student_stays_within_a_level(
     students: dict[str, Bundle], latents: np.ndarray, deform: Deform, precision: str, types: str
 ) -> None:
-    model = graph(students["shipped"], "synthesis")
+    model = graph(students["deformable"], "synthesis")
     form = Form(deform, precision, types)  # type: ignore[arg-type]
 
     (expected,) = run(model, y=latents)
@@ -121,7 +121,7 @@ def test_synthesis_of_the_shipped_student_stays_within_a_level(
 def test_synthesis_with_our_plugin_is_the_bundles_when_the_kernels_twin_computes_it(
     students: dict[str, Bundle], latents: np.ndarray
 ) -> None:
-    model = graph(students["shipped"], "synthesis")
+    model = graph(students["deformable"], "synthesis")
     part = np.ascontiguousarray(latents[:, :4, :4])
 
     (expected,) = run(model, y=part)
@@ -135,7 +135,7 @@ def test_synthesis_with_our_plugin_is_the_bundles_when_the_kernels_twin_computes
 def test_synthesis_in_half_with_our_plugin_is_within_a_level_when_the_kernels_twin_computes_it(
     students: dict[str, Bundle], latents: np.ndarray
 ) -> None:
-    model = graph(students["shipped"], "synthesis")
+    model = graph(students["deformable"], "synthesis")
     part = np.ascontiguousarray(latents[:, :4, :4])
 
     (expected,) = run(model, y=part)
@@ -148,7 +148,7 @@ def test_synthesis_in_half_with_our_plugin_is_within_a_level_when_the_kernels_tw
 def test_encoders_graphs_give_the_same_numbers_in_the_form_for_tensorrt_rtx(
     rng: np.random.Generator, students: dict[str, Bundle], name: str
 ) -> None:
-    model = graph(students["shipped"], name)
+    model = graph(students["deformable"], name)
     feeds = (
         {"image": rng.integers(0, 256, (64, 128, 3)).astype(np.uint8)}
         if name == "analysis"
@@ -163,14 +163,14 @@ def test_encoders_graphs_give_the_same_numbers_in_the_form_for_tensorrt_rtx(
 
 
 def test_equal_arguments_give_equal_bytes(students: dict[str, Bundle]) -> None:
-    model = graph(students["shipped"], "synthesis")
+    model = graph(students["deformable"], "synthesis")
     form = Form("grid-sample", "f16", "tensorrt")
 
     assert make(model, form) == make(model, form)
 
 
 def test_form_has_the_names_of_the_bundles_ports(students: dict[str, Bundle]) -> None:
-    model = graph(students["shipped"], "hyper")
+    model = graph(students["deformable"], "hyper")
     before, after = onnx.load_from_string(model).graph, onnx.load_from_string(make(model, Form(types="tensorrt"))).graph
 
     for ports in ("input", "output"):
