@@ -177,9 +177,9 @@ def main() -> int:
     console.print(table)
     without, with_term = found
     for stage in (WHOLE, ENTROPY):
-        times = without.seconds[stage].median, with_term.seconds[stage].median
-        faster = without.name if times[0] < times[1] else with_term.name
-        console.print(f"{stage}: {faster} takes {100 * reduction(*times):.1f} % less than the slower one")
+        medians = without.seconds[stage].median, with_term.seconds[stage].median
+        faster = without.name if medians[0] < medians[1] else with_term.name
+        console.print(f"{stage}: {faster} takes {100 * reduction(*medians):.1f} % less than the slower one")
     save(options.json, {"command": sys.argv[1:], "students": [asdict(one) for one in found]})
     return 0
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def probe_file(name: str, form: Form) -> str:
     return f"{name}-{form.name}.onnx"
 
 
-def try_engine(name: str, **options: object) -> Iterator[Finding]:
+def try_engine(name: str, **options: Any) -> Iterator[Finding]:
     """Try one engine; every finding is a check, with a problem when the engine must not be used.
 
     Args:
