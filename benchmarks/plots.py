@@ -178,7 +178,8 @@ def _distribution(figure: Any, report: Report) -> str:
         axis.plot([row.wall.low / row.wall.median, row.wall.high / row.wall.median], [number, number],
                   linewidth=5, alpha=0.7, color=colour, solid_capstyle="butt")  # fmt: skip
     axis.axvline(1, color=_TEXT, linewidth=0.8)
-    axis.set_yticks(range(len(rows)), [f"{row_label(report, row)}, {row.width}x{row.height}" for row in rows])
+    labels = [f"{row_label(report, row)}, {row.picture} {row.width}x{row.height}" for row in rows]
+    axis.set_yticks(range(len(rows)), labels)
     axis.set(xlabel="time of a decode over the row's median", ylim=_rows(len(rows)))
     axis.grid(axis="y", visible=False)
     return "How much single decodes differ"
