@@ -19,11 +19,14 @@ from fastlic.errors import VerificationFailed
 from fastlic.export import calibration as pictures
 from fastlic.export import checkpoint as checkpoints
 from fastlic.export import description, graphs, halo, pipeline, publish, rate, tables, verify
+from fastlic.export.cost import MAX_RATE_COST, MIN_RATE
 from fastlic.export.integer.certificate import certify
 from fastlic.export.integer.folding import SCALE_UNIT, FoldedNetwork, fold
 from fastlic.export.integer.graphs import context_graph, hyper_graph
 from fastlic.export.integer.quantisation import Quantised, Ranges, calibrate, quantise
+from fastlic.export.pipeline import VECTOR_SIZES, Pictures
 from fastlic.export.recipe import Recipe
+from fastlic.export.sampling import crop
 from fastlic.export.students.deform import disable_zero_offsets
 from fastlic.export.students.fu2023 import COMPONENTS, Fu2023
 from fastlic.export.students.likelihood import FAMILIES, SCALE_FLOOR
@@ -32,12 +35,6 @@ from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.conformance import symbol_crcs
 from fastlic.runtime.manifest import Manifest, Vector
 
-MAX_RATE_COST = 0.003
-"""Of the float model's bits, on pictures that were not calibrated on."""
-MIN_RATE = 0.02
-"""Bits per pixel below which a share says nothing (an untrained student): the budget is a share of this then."""
-VECTOR_SIZES = ((96, 64), (33, 130), (1, 1))
-"""(height, width) of the pictures in the conformance vectors."""
 VERIFIED_SIZES = ((64, 64), (128, 192), (192, 64))
 
 Latents = list[tuple[np.ndarray, np.ndarray]]
@@ -92,11 +89,8 @@ def convert(
         return _by_recipe(loaded, Path(checkpoint), Path(output), calibration, validation, encoder, progress)
     model = graphs.rounded_to_half(loaded.model)
     disable_zero_offsets(model)
-    chosen = pictures.load(None if calibration is None else Path(calibration), description.MULTIPLE)
-    held_out = chosen.validation
-    if validation is not None:
-        every = pictures.load(Path(validation), description.MULTIPLE)
-        held_out = every.calibration + every.validation
+    chosen = _pictures(calibration, validation, description.MULTIPLE)
+    held_out = chosen.held_out
     progress("emitting the transforms")
     transforms = graphs.transform_graphs(model)
     progress(f"calibrating on {len(chosen.calibration)} pictures ({chosen.origin})")
@@ -110,7 +104,7 @@ def convert(
     progress("verifying")
     packed = publish.pack(manifest, members)
     report = _verified(packed, conversion, held_out)
-    crops = [_crop(held_out[number % len(held_out)], size) for number, size in enumerate(VECTOR_SIZES)]
+    crops = [crop(held_out, number, size) for number, size in enumerate(VECTOR_SIZES)]
     files = verify.round_trip(packed, crops, report)
     members |= {f"vectors/{number}.lic": data for number, data in enumerate(files)}
     with Bundle(packed) as bundle:
@@ -146,19 +140,23 @@ def _by_recipe(
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
     recipe: Recipe = loaded.model.recipe()
-    chosen = pictures.load(None if calibration is None else Path(calibration), recipe.multiple)
-    held_out = chosen.validation
-    if validation is not None:
-        every = pictures.load(Path(validation), recipe.multiple)
-        held_out = every.calibration + every.validation
     return pipeline.export(
         recipe,
         _card(checkpoint, loaded),
-        pipeline.Pictures(chosen.calibration, held_out, chosen.origin),
+        _pictures(calibration, validation, recipe.multiple),
         output,
         encoder=encoder,
         progress=progress,
     )
+
+
+def _pictures(calibration: str | Path | None, validation: str | Path | None, multiple: int) -> Pictures:
+    chosen = pictures.load(None if calibration is None else Path(calibration), multiple)
+    held_out = chosen.validation
+    if validation is not None:
+        every = pictures.load(Path(validation), multiple)
+        held_out = every.calibration + every.validation
+    return Pictures(chosen.calibration, held_out, chosen.origin)
 
 
 def _latents(transforms: Mapping[str, bytes], found: Sequence[np.ndarray]) -> Latents:
@@ -265,7 +263,7 @@ def _verified(packed: bytes, conversion: Conversion, held_out: Sequence[np.ndarr
         VerificationFailed: see `verify`.
     """
     report = verify.Report()
-    samples = [_crop(held_out[number % len(held_out)], size) for number, size in enumerate(VERIFIED_SIZES)]
+    samples = [crop(held_out, number, size) for number, size in enumerate(VERIFIED_SIZES)]
     with Bundle(packed) as bundle:
         latents = _latents(conversion.graphs, samples)
         verify.exact_graphs(bundle, conversion.quantised.network, [*latents, _extreme(latents[0])], report)
@@ -278,12 +276,6 @@ def _extreme(latents: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.nda
     generator = np.random.default_rng(0)
     z, y = (generator.choice(np.array([-16383, 16383], np.int16), part.shape) for part in latents)
     return z, y
-
-
-def _crop(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The top left of a picture, repeated where it is too small."""
-    repeats = [-(-wanted // found) for wanted, found in zip(size, picture.shape[:2], strict=True)]
-    return np.ascontiguousarray(np.tile(picture, (*repeats, 1))[: size[0], : size[1]])
 
 
 def _by_graph(conversion: Conversion, certificates: Mapping[str, Any]) -> dict[str, Any]:
