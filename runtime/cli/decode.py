@@ -25,10 +25,13 @@ def command(
 ) -> None:
     """Restore pictures: fastlic decode photo.lic photo.png.
 
-    Of a folder, or of several files, into a folder: fastlic decode DIR -o OUT --jobs 4. A file that cannot be
-    decoded does not stop the others; failures are summed up at the end, and the exit code is 1. A run that was
-    interrupted, even killed, goes on when it is started again: finished files are skipped as long as input and
-    output still have the content that OUT/.fastlic remembers. Other files that exist are kept unless --force is given.
+    Of a folder, or of several files, into a folder: fastlic decode DIR OUT --jobs 4. OUT may be new, or a folder
+    without .lic files; one that holds some could be an input as well and takes -o OUT.
+
+    A file that cannot be decoded does not stop the others; failures are summed up at the end, and the exit code is 1.
+    A run that was interrupted, even killed, goes on when it is started again: finished files are skipped as long as
+    input and output still have the content that OUT/.fastlic remembers. Other files that exist are kept unless --force
+    is given.
     """
     from fastlic.runtime import pictures
     from fastlic.runtime.bitstream import probe, read_metadata

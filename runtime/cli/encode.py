@@ -27,11 +27,13 @@ def command(
 ) -> None:
     """Compress pictures: fastlic encode photo.png photo.lic.
 
-    Of a folder, or of several files, into a folder: fastlic encode DIR -o OUT --jobs 4. A picture that cannot be
-    encoded does not stop the others; failures are summed up at the end, and the exit code is 1. A run that was
-    interrupted, even killed, goes on when it is started again: finished files are skipped as long as bundle,
-    options, input and output are still those that OUT/.fastlic remembers. Other files that exist are kept unless
-    --force is given.
+    Of a folder, or of several files, into a folder: fastlic encode DIR OUT --jobs 4. OUT may be new, or a folder
+    without pictures; one that holds some could be an input as well and takes -o OUT.
+
+    A picture that cannot be encoded does not stop the others; failures are summed up at the end, and the exit code is
+    1. A run that was interrupted, even killed, goes on when it is started again: finished files are skipped as long as
+    bundle, options, input and output are still those that OUT/.fastlic remembers. Other files that exist are kept
+    unless --force is given.
     """
     from fastlic.runtime import bundle as bundles
     from fastlic.runtime import pictures

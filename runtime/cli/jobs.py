@@ -65,18 +65,21 @@ class Plan:
 def plan(paths: Sequence[str], output: str | None, *, reads: Collection[str], writes: Sequence[str]) -> Plan:
     """The jobs that the arguments mean.
 
-    A last path that looks like an output, as in `encode cat.png cat.lic`, is the output. A folder stands for all files
-    below it whose suffix is in `reads`. Without an output, results lie beside their inputs.
+    The last of several paths can be the output, as in `encode cat.png cat.lic` or `decode DIR OUT`; `_last_is_output`
+    has the rule. A folder stands for all files below it whose suffix is in `reads`. Without an output, results lie
+    beside their inputs.
 
     Args:
+        output: of the option; the last path is then an input like the others.
         reads: suffixes of inputs, with their dots, in lower case; only folders are filtered by them.
         writes: suffixes of outputs likewise; the first is given to results that need a name.
 
     Raises:
-        typer.BadParameter: a folder without inputs, several inputs for one output, or an output that is an input.
+        typer.BadParameter: a folder without inputs, several inputs for one output, an output that is an input, or a
+            last path that may be either or is neither.
     """
     inputs = list(paths)
-    if output is None and len(inputs) > 1 and (inputs[-1] == STANDARD or Path(inputs[-1]).suffix.lower() in writes):
+    if output is None and len(inputs) > 1 and _last_is_output(inputs, reads, writes):
         output = inputs.pop()
     sources = [pair for path in inputs for pair in expand(path, reads)]
     into_folder = output not in (None, STANDARD) and _is_folder(str(output), len(sources), inputs)
@@ -99,11 +102,43 @@ def expand(path: str, reads: Collection[str]) -> Iterator[tuple[Path | None, Pat
     if not root.is_dir():
         yield root, Path(root.name)
         return
-    found = [entry for entry in sorted(root.rglob("*")) if entry.suffix.lower() in reads and entry.is_file()]
+    found = sorted(_files_below(root, reads))
     if not found:
         raise typer.BadParameter(f"{path}: no file below this folder ends in {', '.join(sorted(reads))}.")
     for entry in found:
         yield entry, entry.relative_to(root)
+
+
+def _files_below(folder: Path, reads: Collection[str]) -> Iterator[Path]:
+    return (entry for entry in folder.rglob("*") if entry.suffix.lower() in reads and entry.is_file())
+
+
+def _last_is_output(paths: Sequence[str], reads: Collection[str], writes: Sequence[str]) -> bool:
+    """Whether the last of several paths is the output.
+
+    It is when it cannot be an input: "-", a name that ends like an output, a folder without inputs, or a folder still
+    to be made, which must be named with a slash at its end where a single file comes before it. What it is must not
+    depend on what happens to lie in a folder: one with inputs may be meant as either, and is refused.
+
+    Raises:
+        typer.BadParameter: it may be either, or is not there and does not look like an output.
+    """
+    last = paths[-1]
+    path = Path(last)
+    if last == STANDARD or path.suffix.lower() in writes:
+        return True
+    if path.is_dir():
+        if any(_files_below(path, reads)):
+            raise typer.BadParameter(
+                f"{last}: this folder holds files to read, so it may be the last input or the output. "
+                "Name the output with -o, or give each folder a command of its own."
+            )
+        return True
+    if path.suffix.lower() in reads or path.exists():
+        return False
+    if last.endswith("/") or (not path.suffix and (len(paths) > 2 or Path(paths[0]).is_dir())):
+        return True
+    raise typer.BadParameter(f"{last}: there is no such file. If it is to be the output, name it with -o.")
 
 
 def _target(source: Path | None, relative: Path, output: str | None, into_folder: bool, suffix: str) -> Path | None:

@@ -97,7 +97,7 @@ class Killing:
         return self.figures
 
     def _start(self, out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "fastlic", "decode", self._inputs, "-o", out, "-m", self._bundle, "--json"]
+        command = [sys.executable, "-m", "fastlic", "decode", self._inputs, out, "-m", self._bundle, "--json"]
         options = ["--engine", "ort-cpu", "--jobs", str(JOBS), "--threads", "1", "--format", FORMAT]
         return subprocess.Popen([*map(str, command), *options], stdout=subprocess.PIPE)
 

@@ -113,8 +113,8 @@ def test_folder_round_trip_keeps_names_and_reports_json(
     for name in ("one.png", "sub/two.png"):
         (tmp_path / "in" / name).write_bytes(photo.read_bytes())
 
-    assert cli("encode", tmp_path / "in", "-o", tmp_path / "lic", "-m", bundle, "--json") == 0
-    assert cli("decode", tmp_path / "lic", "-o", tmp_path / "out", "-m", bundle, "--json") == 0
+    assert cli("encode", tmp_path / "in", tmp_path / "lic", "-m", bundle, "--json") == 0
+    assert cli("decode", tmp_path / "lic", tmp_path / "out", "-m", bundle, "--json") == 0
 
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [record["width"] for record in records] == [50] * 4
@@ -132,14 +132,14 @@ def test_bulk_runs_in_threads_are_resumed_and_depend_on_the_bundle(
         (tmp_path / "in" / f"{name}.png").write_bytes(photo.read_bytes())
     other = tmp_path / "other.licb"
     other.write_bytes(tiny_student.bundle_bytes(seed=2))
-    encode = ("encode", tmp_path / "in", "-o", tmp_path / "lic", "--jobs", 2)
+    encode = ("encode", tmp_path / "in", tmp_path / "lic", "--jobs", 2)
 
     assert cli(*encode, "-m", bundle) == 0
-    assert cli("decode", tmp_path / "lic", "-o", tmp_path / "out", "--jobs", 2, "-m", bundle) == 0
+    assert cli("decode", tmp_path / "lic", tmp_path / "out", "--jobs", 2, "-m", bundle) == 0
     (tmp_path / "out/b.png").unlink()
     capsys.readouterr()
 
-    assert cli("decode", tmp_path / "lic", "-o", tmp_path / "out", "--jobs", 2, "-m", bundle) == 0
+    assert cli("decode", tmp_path / "lic", tmp_path / "out", "--jobs", 2, "-m", bundle) == 0
     assert capsys.readouterr().err == "fastlic: 2 of 3 were finished before\n"
     assert (tmp_path / "out/a.png").read_bytes() == (tmp_path / "out/b.png").read_bytes()
     assert cli(*encode, "-m", bundle) == 0

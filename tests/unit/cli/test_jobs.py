@@ -109,3 +109,61 @@ def test_plan_several_inputs_into_one_folder_are_a_bulk_run(
     monkeypatch.chdir(folder.parent)
 
     assert plan(paths, output, reads=READS, writes=WRITES).folder == (Path(str(output)) if bulk else None)
+
+
+@pytest.mark.parametrize("name", ["new", "new.d/", "made", "made.d/"])
+def test_plan_folder_after_a_folder_takes_the_results_the_first_time_and_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    if name.startswith("made"):
+        Path(name, ".fastlic").mkdir(parents=True)
+        Path(name, "a.lic").write_bytes(b"")
+
+    found = plan(["tree", name], None, reads=READS, writes=WRITES)
+
+    assert found.folder == Path(name)
+    assert [job.target for job in found.jobs] == [Path(name, "a.lic"), Path(name, "sub/b.lic")]
+
+
+@pytest.mark.parametrize("paths", [["a.png", "b.png", "new"], ["a.png", "b.png", "made.d"], ["a.png", "new.d/"]])
+def test_plan_folder_after_files_takes_the_results(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("made.d").mkdir()
+
+    assert planned(*paths)[0] == Job(Path("a.png"), Path(paths[-1], "a.lic"))
+
+
+@pytest.mark.parametrize("first", ["tree", "other", "a.png"])
+def test_plan_last_folder_with_inputs_is_refused_because_it_may_be_the_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.chdir(folder.parent)
+
+    with pytest.raises(typer.BadParameter, match=r"tree: .* the last input or the output.* -o"):
+        planned(first, "tree")
+
+
+def test_plan_folders_with_inputs_and_an_output_by_option_are_inputs(folder: Path) -> None:
+    sources = [job.source for job in planned("c.png", folder, output="out")]
+
+    assert sources == [Path("c.png"), folder / "a.png", folder / "sub/b.JPG"]
+
+
+@pytest.mark.parametrize("paths", [["a.png", "b.pgn"], ["a.png", "new"], ["tree", "new.d"]])
+def test_plan_last_path_that_is_neither_is_refused_before_any_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, paths: list[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+
+    with pytest.raises(typer.BadParameter, match=f"{paths[-1]}: there is no such file"):
+        planned(*paths)
+
+
+def test_plan_last_file_that_is_there_is_an_input_whatever_its_suffix(tmp_path: Path) -> None:
+    odd = tmp_path / "photo.weird"
+    odd.write_bytes(b"")
+
+    assert [job.source for job in planned("a.png", odd)] == [Path("a.png"), odd]
