@@ -8,6 +8,7 @@ are valid here and ours there. Nothing is imported before `open_device`; what fa
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import struct
 import sys
@@ -206,6 +207,21 @@ class Device:
                 ) from None
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the cyclic garbage collector away, to be used around a capture.
+
+    Memory that it finds would be given back by the thread that captures; the driver refuses, and the capture is lost.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _Owned:
     """Something of the driver's that is given back once, in whatever thread."""
 
@@ -263,8 +279,11 @@ class HostBuffer(_Owned):
 class Stream(_Owned):
     """An ordered queue of work. `handle` is the driver's own, as other libraries take it.
 
+    Every operation takes `lock`, as a capture does: what another thread enqueued meanwhile would become part of the
+    capture instead of running, and waiting for the stream would spoil it.
+
     Attributes:
-        lock: to be held while several operations are enqueued together, or captured.
+        lock: to be held while several operations are enqueued together.
     """
 
     def __init__(self, device: Device, handle: Any) -> None:
@@ -277,18 +296,20 @@ class Stream(_Owned):
         return int(self._handle.handle)
 
     def synchronize(self) -> None:
-        """Wait until everything enqueued so far is done; other Python threads run meanwhile."""
-        with self.device.current():
-            self._handle.synchronize()
+        """Wait until everything enqueued so far is done; other Python threads run, and enqueue, meanwhile."""
+        reached = self.device.event()
+        reached.record(self)
+        reached.synchronize()
+        reached.close()
 
     def wait(self, event: Event) -> None:
         """Let what is enqueued from now on wait for an event, without making the host wait."""
-        with self.device.current():
+        with self._enqueuing():
             self._handle.wait_for_event(event._handle)
 
     def copy_box(self, source: Region, target: Region, extent: tuple[int, int, int]) -> None:
         """Copy a box of `extent` planes, rows of each and bytes of each row from one array on the device to another."""
-        with self.device.current():
+        with self._enqueuing():
             copy = self.device._cuda.Memcpy3D()
             copy.set_src_device(source.address)
             copy.src_pitch, copy.src_height = source.pitch, source.rows
@@ -297,19 +318,24 @@ class Stream(_Owned):
             copy.depth, copy.height, copy.width_in_bytes = extent
             copy(self._handle)
 
+    def copy(self, source: int, target: int, size: int) -> None:
+        """Copy `size` bytes from one place on the device to another."""
+        with self._enqueuing():
+            self.device._cuda.memcpy_dtod_async(target, source, size, self._handle)
+
     def upload(self, pointer: int, source: np.ndarray) -> None:
         """Copy a contiguous array to device memory; a pinned one must stay unchanged until the stream has come here."""
-        with self.device.current():
+        with self._enqueuing():
             self.device._cuda.memcpy_htod_async(pointer, source, self._handle)
 
     def download(self, target: np.ndarray, pointer: int) -> None:
         """Copy device memory into a contiguous array, which is complete when the stream has come here."""
-        with self.device.current():
+        with self._enqueuing():
             self.device._cuda.memcpy_dtoh_async(target, pointer, self._handle)
 
     def fill(self, pointer: int, byte: int, size: int) -> None:
         """Set `size` bytes of device memory."""
-        with self.device.current():
+        with self._enqueuing():
             self.device._cuda.memset_d8_async(pointer, byte, size, self._handle)
 
     def capture(self, work: Callable[[], None]) -> Graph:
@@ -322,7 +348,7 @@ class Stream(_Owned):
         """
         graph, executable, cuda = ctypes.c_void_p(), ctypes.c_void_p(), bindings.libcuda()
         stream = ctypes.c_void_p(self.handle)
-        with self.lock, self.device.current():
+        with self._enqueuing(), uncollected():
             bindings.check(cuda.cuStreamBeginCapture_v2(stream, _THREAD_LOCAL), "capture")
             try:
                 work()
@@ -334,13 +360,18 @@ class Stream(_Owned):
             bindings.check(made, "instantiation of a graph")
             return Graph(self.device, executable)
 
+    @contextmanager
+    def _enqueuing(self) -> Iterator[None]:
+        with self.lock, self.device.current():
+            yield
+
 
 class Graph(_Owned):
     """Recorded work, launched as a whole; see `Stream.capture`."""
 
     def launch(self, stream: Stream) -> None:
         """Enqueue it."""
-        with self.device.current():
+        with stream._enqueuing():
             bindings.check(
                 bindings.libcuda().cuGraphLaunch(self._handle, ctypes.c_void_p(stream.handle)), "launch of a graph"
             )
@@ -354,7 +385,7 @@ class Event(_Owned):
 
     def record(self, stream: Stream) -> None:
         """Put it behind everything enqueued on `stream` so far."""
-        with self.device.current():
+        with stream._enqueuing():
             self._handle.record(stream._handle)
 
     def synchronize(self) -> None:
@@ -396,6 +427,6 @@ class Function:
         """Enqueue one launch by `plan`; arguments in the order of the plugin ABI: memory, int32 scalars, memory."""
         values = [argument if isinstance(argument, int) else argument.pointer for argument in arguments]
         kinds = "".join("i" if isinstance(argument, int) else "P" for argument in arguments)
-        with self._module.device.current():
+        with stream._enqueuing():
             # What pycuda's own calls end in; before it they set a block shape, as drivers before 4.0 needed.
             self._handle._launch_kernel(plan.grid, (plan.threads, 1, 1), struct.pack(kinds, *values), 0, stream._handle)

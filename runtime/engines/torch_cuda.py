@@ -16,7 +16,7 @@ import numpy as np
 from fastlic.errors import BundleError, DeviceOutOfMemory, DeviceUnavailable
 from fastlic.kernels.cuda import launch
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
-from fastlic.kernels.cuda.driver import Device, Stream, open_device
+from fastlic.kernels.cuda.driver import Device, Stream, open_device, uncollected
 from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.engines import EngineInfo, Graph
 from fastlic.runtime.engines.device import HostGraph
@@ -261,7 +261,7 @@ def recorded(run: Callable[[], None], stream: Stream) -> Callable[[], None]:
         run()
         stream.synchronize()
         external = torch.cuda.current_stream()
-        with torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"), uncollected():
             run()
 
     def replay() -> None:

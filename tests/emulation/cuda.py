@@ -128,6 +128,7 @@ class EmulatedCuda:
     def free(self, address: int) -> None:
         """Give memory back; who still uses it finds 0xCD."""
         self.require_context()
+        self.refuse_in_capture("giving memory back")
         memory = self.live.pop(address)
         memory.fill(FRESH)
         self._freed.append(memory)  # kept, so that reading it is wrong but does not crash the tests
@@ -172,7 +173,7 @@ class EmulatedCuda:
             raise LogicError("invalid device context")
 
     def refuse_in_capture(self, what: str) -> None:
-        """In a thread that captures, allocating and waiting spoil the capture."""
+        """In a thread that captures, allocating, freeing and waiting spoil the capture."""
         for stream in self.streams.values():
             if stream.capturer == threading.get_ident():
                 stream.spoilt = True
@@ -225,6 +226,7 @@ class EmulatedCuda:
             module_from_buffer=lambda image: Module(self, image),
             memcpy_htod_async=self._copy_in,
             memcpy_dtoh_async=self._copy_out,
+            memcpy_dtod_async=self._copy,
             memset_d8_async=self._fill,
             Memcpy3D=lambda: Memcpy3D(self),
             Error=Error,
@@ -255,6 +257,10 @@ class EmulatedCuda:
         stream.add(lambda: np.copyto(flat, self.at(pointer, flat.size)))
         if not pinned:
             stream.drain()
+
+    def _copy(self, target: int, source: int, size: int, stream: Stream) -> None:
+        self.require_context()
+        stream.add(lambda: np.copyto(self.at(target, size), self.at(source, size)))
 
     def _fill(self, pointer: int, byte: int, size: int, stream: Stream) -> None:
         self.require_context()
@@ -304,6 +310,9 @@ class Stream:
     def synchronize(self) -> None:
         self.cuda.require_context()
         self.cuda.refuse_in_capture("synchronisation")
+        if self.captured is not None:  # by another thread
+            self.spoilt = True
+            raise LogicError("cuStreamSynchronize failed: operation not permitted when stream is capturing")
         self.drain()
 
     def drain(self, until: Event | None = None) -> None:

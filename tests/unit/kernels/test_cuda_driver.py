@@ -152,6 +152,56 @@ def test_capture_of_what_cannot_be_captured_fails_and_leaves_the_stream_usable(d
     stream.synchronize()
 
 
+def test_capture_holds_nothing_of_another_thread_and_is_not_spoilt_by_its_wait(device: Device) -> None:
+    """Engines with one stream for all graphs share it between threads."""
+    stream, array = device.stream(), DeviceArray.empty(device, ArraySpec(np.dtype(np.uint8), (4,)))
+    capturing = threading.Event()
+
+    def other() -> None:
+        capturing.wait(10)
+        stream.fill(array.pointer + 1, 7, 2)
+        stream.synchronize()
+
+    def work() -> None:
+        stream.fill(array.pointer, 1, 1)
+        capturing.set()
+        worker.join(0.2)  # without a lock it would be through by now
+
+    stream.fill(array.pointer, 0, 4)
+    worker = threading.Thread(target=other)
+    worker.start()
+    graph = stream.capture(work)
+    worker.join(10)
+    assert array.numpy().tolist() == [0, 7, 7, 0]
+
+    stream.fill(array.pointer, 0, 4)
+    graph.launch(stream)
+    stream.synchronize()
+    assert array.numpy().tolist() == [1, 0, 0, 0]
+
+
+def test_garbage_with_device_memory_waits_for_the_end_of_a_capture(cuda: EmulatedCuda, device: Device) -> None:
+    """Collected in the midst of it, the memory would be given back by the thread that captures."""
+    before, stream = gc.get_threshold(), device.stream()
+    gc.collect()
+    gc.set_threshold(1 << 30)  # what is made from here on stays among the young
+    kept: list[object] = [[device.allocate(100)]]
+    kept[0].append(kept[0])  # type: ignore[attr-defined]
+
+    def work() -> None:
+        gc.set_threshold(1)
+        kept.clear()
+        [[] for _ in range(1000)].clear()
+
+    try:
+        stream.capture(work)
+    finally:
+        gc.set_threshold(*before)
+
+    gc.collect()
+    assert cuda.allocated() == 0
+
+
 def test_memory_is_given_back_by_close_and_by_the_collector_of_any_thread(cuda: EmulatedCuda, device: Device) -> None:
     kept = [device.allocate(100), device.allocate_host(50), device.allocate(0)]
     assert cuda.allocated() == 151
