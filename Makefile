@@ -103,7 +103,7 @@ $(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
 
 $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[export,bench,dev]'
+	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[bench,dev,distill,export]'
 	-$(PIP_INSTALL) --no-deps tensorrt-cu13-bindings # a test holds our calls against it; skipped without it
 	-$(PIP_INSTALL) --no-deps --only-binary :all: $(LIBRARY)
 	@touch $@ $(VENV)/runtime-ready

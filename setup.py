@@ -41,6 +41,8 @@ RUNTIME = [
 RTX = ["tensorrt-rtx-cu13-bindings>=1.7", "tensorrt-rtx-cu13-libs>=1.7"]
 EXTRAS = {
     "export": ["onnx>=1.18", "onnx-ir>=1.1", "onnxscript>=0.3", "torch>=2.9"],
+    # Of training with `optimiser.method = "soap"`.
+    "distill": ["pytorch-optimizer>=4.1"],
     "fuzz": ["atheris>=2.3"],
     # onnx and onnx-ir write graphs in the forms that engines on a GPU take (`fastlic build`).
     "gpu": ["nvidia-ml-py>=12.560", "onnx>=1.18", "onnx-ir>=1.1", "pycuda>=2025.1"],

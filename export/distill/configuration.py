@@ -88,17 +88,19 @@ class Loss(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Optimiser(Struct, frozen=True, forbid_unknown_fields=True):
-    """How it is minimised: Adam, a linear warm-up, then a fall from `learning_rate` to `final_learning_rate`.
+    """How it is minimised: a linear warm-up, then a fall from `learning_rate` to `final_learning_rate`.
 
-    `decay`: the shape of that fall, half a cosine or a straight line. `train`: name prefixes of the trained parameters,
-    empty for all. `offsets_from`: the iteration at which deformable offsets are switched on, plain convolution before.
-    `prior`: factor on the rate for the factorised prior, which starts far from any z and would hold its share of the
-    bits up for thousands of iterations. `ema`: decay of the averaged weights, which are what is kept.
+    `method`: Adam, or SOAP for the transforms, which needs `fastlic[distill]`. `decay`: the shape of that fall, half a
+    cosine or a straight line. `train`: name prefixes of the trained parameters, empty for all. `offsets_from`: the
+    iteration at which deformable offsets are switched on, plain convolution before. `prior`: factor on the rate for the
+    factorised prior, which starts far from any z and would hold its share of the bits up for thousands of iterations.
+    `ema`: decay of the averaged weights, which are what is kept.
     """
 
     iterations: Count
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-4
     final_learning_rate: Weight = 0.0
+    method: Literal["adam", "soap"] = "adam"
     decay: Literal["cosine", "linear"] = "cosine"
     warm_up: Steps = 200
     clip: Annotated[float, Meta(gt=0)] = 1.0

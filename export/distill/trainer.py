@@ -18,6 +18,7 @@ from fastlic.export.distill.averaging import Average
 from fastlic.export.distill.configuration import Run
 from fastlic.export.distill.data import Crops
 from fastlic.export.distill.losses import rate_distortion
+from fastlic.export.distill.optimisers import Optimisers
 from fastlic.export.distill.pace import learning_rate
 from fastlic.export.distill.starting import take_over
 from fastlic.export.distill.teaching import Teaching
@@ -25,8 +26,6 @@ from fastlic.export.students import from_configuration
 from fastlic.export.students.configuration import FIXED
 from fastlic.export.students.deform import enable_offsets, zero_offsets
 from fastlic.export.students.fu2023 import Coded, Fu2023
-
-QUANTILE_RATE = 1e-3
 
 
 class Trainer:
@@ -51,7 +50,7 @@ class Trainer:
         self.model = self._begin().to(self.device).train()
         self.teaching = Teaching(run.teacher, run.loss, self.model) if run.teacher else None
         self.average = Average(self.model, run.optimiser.ema)
-        self.optimiser, self.clipped = self._make_optimiser()
+        self.optimisers, self.clipped = self._make_optimisers()
         self.drawing = torch.Generator().manual_seed(run.seed)
         self.noise = torch.Generator(self.device).manual_seed(run.seed)
         self.iteration = 0
@@ -70,7 +69,7 @@ class Trainer:
             zero_offsets(model)
         return model
 
-    def _make_optimiser(self) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
+    def _make_optimisers(self) -> tuple[Optimisers, list[nn.Parameter]]:
         prefixes = self.run.optimiser.train
         trained: list[nn.Parameter] = []
         prior: list[nn.Parameter] = []
@@ -84,12 +83,7 @@ class Trainer:
         if self.teaching is not None:
             trained += self.teaching.parameters()
             quantiles += self.teaching.quantiles()
-        groups: list[dict[str, Any]] = [
-            {"params": trained},
-            {"params": prior},
-            {"params": quantiles, "lr": QUANTILE_RATE},
-        ]
-        return torch.optim.Adam(groups, lr=self.run.optimiser.learning_rate), trained + prior
+        return Optimisers(self.run.optimiser.method, trained, prior, quantiles), trained + prior
 
     def step(self) -> dict[str, float]:
         """One iteration.
@@ -99,8 +93,7 @@ class Trainer:
         """
         settings, data = self.run.optimiser, self.run.data
         rate = learning_rate(self.iteration, settings)
-        trained, prior, _ = self.optimiser.param_groups
-        trained["lr"], prior["lr"] = rate, rate * settings.prior
+        self.optimisers.set_rates(rate, rate * settings.prior)
         self._follow_pace()
         picture = self.crops.batch(data.batch, data.patch, data.zoom, self.drawing).to(self.device)
         coded = self._evaluate_student(picture)
@@ -110,12 +103,12 @@ class Trainer:
         if self.teaching is not None:
             added, imitated = self.teaching.add(coded, picture, self.iteration, self._evaluate)
             total = total + added
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimisers.zero_grad()
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.clipped, settings.clip)
         # A step on a batch that overflowed would spoil every weight and its average for good.
         if bool(torch.isfinite(norm)):
-            self.optimiser.step()
+            self.optimisers.step()
         self.average.update(self.model, self.iteration)
         self.iteration += 1
         return {
@@ -157,7 +150,7 @@ class Trainer:
             {
                 "iteration": self.iteration,
                 "networks": [model.state_dict() for model in self._networks()],
-                "optimiser": self.optimiser.state_dict(),
+                "optimisers": self.optimisers.state_dict(),
                 "drawing": self.drawing.get_state(),
                 "noise": self.noise.get_state(),
             },
@@ -179,7 +172,7 @@ class Trainer:
         try:
             for model, weights in zip(self._networks(), saved["networks"], strict=True):
                 model.load_state_dict(weights)
-            self.optimiser.load_state_dict(saved["optimiser"])
+            self.optimisers.load_state_dict(saved["optimisers"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{self.state_path}: of another run ({error}). Choose another output folder"

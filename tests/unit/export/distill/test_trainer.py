@@ -41,9 +41,15 @@ def test_step_same_seed_gives_the_same_weights_and_another_does_not(run, changed
     assert not _same(first, other)
 
 
-@pytest.mark.parametrize(("joint", "features"), [(False, 0.0), (True, 0.0), (False, 1.0)])
-def test_resumed_run_gives_the_weights_of_an_uninterrupted_one(run, changed, tmp_path, published, joint, features):
-    taught = changed(run, teacher=Teacher(checkpoint=published, joint=joint, features=features, iterations=3))
+@pytest.mark.parametrize(
+    ("method", "joint", "features"),
+    [("adam", False, 0.0), ("adam", True, 0.0), ("adam", False, 1.0), ("soap", True, 0.0)],
+)
+def test_resumed_run_gives_the_weights_of_an_uninterrupted_one(
+    run, changed, tmp_path, published, method, joint, features
+):
+    teacher = Teacher(checkpoint=published, joint=joint, features=features, iterations=3)
+    taught = changed(run, teacher=teacher, optimiser={"method": method})
     whole, cut = (changed(taught, output=tmp_path / name) for name in ("whole", "cut"))
     uninterrupted = _begin(whole)
     for _ in range(4):
@@ -62,8 +68,10 @@ def test_resumed_run_gives_the_weights_of_an_uninterrupted_one(run, changed, tmp
     assert _same(resumed, uninterrupted)
 
 
-def test_steps_bring_the_loss_down(run, changed):
-    trainer = _begin(changed(run, optimiser={"learning_rate": 3e-3, "iterations": 40, "warm_up": 1}))
+@pytest.mark.parametrize("method", ["adam", "soap"])
+def test_steps_bring_the_loss_down(run, changed, method):
+    settings = {"method": method, "learning_rate": 3e-3, "iterations": 40, "warm_up": 1}
+    trainer = _begin(changed(run, optimiser=settings))
 
     losses = [trainer.step()["loss"] for _ in range(40)]
 
