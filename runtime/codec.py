@@ -119,7 +119,7 @@ class Decoder(Coder):
             ValueError: `out` or `region` does not fit the picture.
         """
         deadline = Deadline(timeout, cancel)
-        with self._in_use():
+        with self._in_use(deadline):
             decoding = self._open(data, region=region, deadline=deadline, timings=timings)
             if out is not None and (out.shape != decoding.shape or out.dtype != np.uint8):
                 raise ValueError(f"out must be uint8 {decoding.shape}, not {out.dtype} {out.shape}")
@@ -143,13 +143,14 @@ class Decoder(Coder):
         Raises:
             EngineUnavailable: the engine's tensors live on the host.
         """
-        with self._in_use():
+        deadline = Deadline(timeout, cancel)
+        with self._in_use(deadline):
             if not isinstance(self._present_engine(), DeviceEngine):
                 raise EngineUnavailable(
                     f"the engine {self.engine_info.name} has no device to leave a picture on: name one that runs on a "
                     "GPU, such as ort-cuda or tensorrt."
                 )
-            decoding = self._open(data, deadline=Deadline(timeout, cancel), timings=timings)
+            decoding = self._open(data, deadline=deadline, timings=timings)
             decoding.read_symbols(self._entropy, self._threads)
             return cast("DeviceDecoding", decoding).synthesise_on_device()
 

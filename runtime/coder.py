@@ -1,8 +1,8 @@
 """What decoder and encoder share: an engine, the students loaded into it, and their life.
 
-Knows threads, closing, pickling and forks; knows nothing of pictures. A coder is what it was made with: pickled, it
-carries its arguments, and the child of a fork makes engine and students anew from them, because the threads of an
-engine do not survive a fork.
+Knows threads and their turns, closing, pickling and forks; knows nothing of pictures. A coder is what it was made with:
+pickled, it carries its arguments, and the child of a fork makes engine and students anew from them, because the threads
+of an engine do not survive a fork.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from typing import Any, Self
 from fastlic.errors import CoderClosed
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
+from fastlic.runtime.deadline import Deadline
 from fastlic.runtime.engines import Engine, EngineInfo, forks
 from fastlic.runtime.limits import Limits
 from fastlic.runtime.pin import check_pin
 from fastlic.runtime.student import Student
+from fastlic.runtime.turns import Turns
+
+SPARE_TURNS = 1
+"""Threads that may compute besides one for each core: while one waits for Python's lock, another keeps its core."""
 
 BundleSource = str | os.PathLike[str] | bytes | Bundle
 
@@ -110,17 +115,22 @@ class Coder:
         self.__init__(**made_with)  # type: ignore[misc]
 
     @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Keep `close` waiting while something is decoded or encoded.
+    def _in_use(self, deadline: Deadline | None = None) -> Iterator[None]:
+        """Wait for a turn, and keep `close` waiting while something is decoded or encoded.
+
+        Args:
+            deadline: ends the waiting.
 
         Raises:
             CoderClosed: it was closed before.
+            TimedOut, Cancelled: by the deadline.
         """
         with self._state:
             self._refuse_if_closed()
             self._running += 1
         try:
-            yield
+            with self._turns.one(deadline or Deadline()):
+                yield
         finally:
             with self._state:
                 self._running -= 1
@@ -157,6 +167,7 @@ class Coder:
         """The state without engine and students."""
         self._state = threading.Condition()
         self._loading = threading.Lock()
+        self._turns = Turns(engines.usable_cores() + SPARE_TURNS)
         self._running = 0
         self._closed = False
         self._students, self._named = {}, None

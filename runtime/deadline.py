@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from fastlic.errors import Cancelled, TimedOut
 from fastlic.runtime.engines import Graph
 
+_LOOK_AGAIN = 0.02
+"""Seconds between looks at an event while waiting for something else: a thread cannot wait for both."""
+
 
 class Deadline:
     """Begins when it is made.
@@ -44,6 +47,23 @@ class Deadline:
             raise TimedOut(
                 f"not done within {self._timeout:g} s: stopped before {step}. Allow more time, or decode a region."
             )
+
+    def wait_for(self, lock: threading.Lock, step: str) -> None:
+        """Acquire a lock that another thread releases, unless it is time to stop before that.
+
+        Args:
+            step: what the lock keeps from beginning.
+
+        Raises:
+            TimedOut, Cancelled: as `check`; the lock is not acquired.
+        """
+        while True:
+            self.check(step)
+            patience = threading.TIMEOUT_MAX if self._cancel is None else _LOOK_AGAIN
+            if self._end is not None:
+                patience = min(patience, max(0.0, self._end - time.monotonic()))
+            if lock.acquire(timeout=patience):
+                return
 
     def guard(self, graphs: Mapping[str, Graph]) -> Mapping[str, Graph]:
         """The same graphs; looking one up checks first. `run` and `run_in_windows` look one up for each evaluation."""
