@@ -7,6 +7,7 @@ set; `python -m fastlic.kernels.build_cuda` compiles into a folder of choice and
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 # TensorRT plugins hold PTX, which must not be newer than the device: for sm_75, and for all that copy asynchronously.
 PTX_SOURCES = ("deform_conv2d", "deform_conv2d_f32")
 PTX_ARCHITECTURES = (75, 80)
+TOOLKIT = "/usr/local/cuda"  # where NVIDIA's installers put it, often without adding it to the path
 # No fast-math: what a division or a comparison with NaN gives is part of what the kernels promise.
 FLAGS = ("-O3", "-std=c++17", "-t", "1", "--Werror", "all-warnings", "-Xptxas", "-v")
 
@@ -59,15 +61,23 @@ def sources() -> list[Path]:
     return found
 
 
+def find_tool(name: str) -> str | None:
+    """Path of a program of the CUDA toolkit: on the path, or where toolkits are installed; None if it is nowhere."""
+    folders = (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), TOOLKIT)
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(f"{top}/bin" for top in folders if top))
+
+
 def find_nvcc() -> str:
     """Path of the CUDA compiler.
 
     Raises:
-        EngineUnavailable: there is none on the path.
+        EngineUnavailable: there is none.
     """
-    found = shutil.which("nvcc")
+    found = find_tool("nvcc")
     if found is None:
-        raise EngineUnavailable("nvcc is not on the path: install the CUDA toolkit to compile kernels/cuda")
+        raise EngineUnavailable(
+            f"nvcc is not on the path, nor in CUDA_HOME or {TOOLKIT}: install the CUDA toolkit to compile kernels/cuda"
+        )
     return found
 
 

@@ -157,7 +157,8 @@ class RowsPass:
         """See `DevicePass`."""
         work.add(f"rows {self.place.name}", self._classify)
         work.add(f"rows {self.place.name}", self._fill_rows)
-        work.add(f"rows {self.place.name}", lambda: self._starts.download(self._hand_over.starts.host, self._stream))
+        counts = self._hand_over.starts.host
+        work.add(f"hand-over {self.place.name}", lambda: self._starts.download(counts, self._stream))
 
     def read(self, reader: StreamReader, active: np.ndarray | None) -> None:
         """See `DevicePass`."""

@@ -101,11 +101,11 @@ class EmulatedCuda:
 
     def allocated(self) -> int:
         """Bytes of device and pinned memory in use."""
-        return sum(memory.size for memory in self.live.values())
+        return sum(memory.size for memory in list(self.live.values()))
 
     def at(self, pointer: int, size: int | None = None) -> np.ndarray:
         """The memory from an address on, uint8, to the end of its allocation unless `size` is given."""
-        for start, memory in self.live.items():
+        for start, memory in list(self.live.items()):  # other threads allocate meanwhile
             if start <= pointer < start + memory.size:
                 part = memory[pointer - start :]
                 if size is not None and size > part.size:
@@ -237,7 +237,7 @@ class EmulatedCuda:
         )
 
     def _pinned(self, array: np.ndarray) -> bool:
-        return any(start <= array.ctypes.data < start + memory.size for start, memory in self.live.items())
+        return any(start <= array.ctypes.data < start + memory.size for start, memory in list(self.live.items()))
 
     def _copy_in(self, pointer: int, source: np.ndarray, stream: Stream) -> None:
         self.require_context()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fastlic.runtime import engines
 from fastlic.runtime.codec import Decoder, Encoder
 
 GOLDEN = Path(__file__).parents[1] / "conformance" / "golden"
+DEFORMABLE = Path(__file__).parents[2] / "zoo/fu2023-n64-m128-l0075-2.licb"
 FILES = json.loads((GOLDEN / "golden.json").read_text())
 KODAK = sorted(Path(os.environ["FASTLIC_KODAK"]).glob("*.png")) if os.environ.get("FASTLIC_KODAK") else []
 Open = Callable[[Path | None], Decoder]
@@ -74,9 +76,11 @@ def test_golden_file_has_its_symbols_and_picture(open_decoder: Open, entry: dict
 
 
 @pytest.mark.skipif(not KODAK, reason="FASTLIC_KODAK names no folder of photographs")
-def test_photographs_encoded_on_a_cpu_have_no_differing_symbol(open_decoder: Open) -> None:
-    decoder = open_decoder(None)
-    with Encoder(engine="ort-cpu") as encoder:
+@pytest.mark.parametrize("student", [None, DEFORMABLE], ids=["shipped", "deformable"])
+def test_photographs_encoded_on_a_cpu_have_no_differing_symbol(open_decoder: Open, student: Path | None) -> None:
+    """The decoder compares symbols with the file's checksums."""
+    decoder = open_decoder(student)
+    with Encoder(student, engine="ort-cpu") as encoder:
         for path in KODAK:
             picture = np.asarray(Image.open(path).convert("RGB"))
             assert decoded(decoder, encoder.encode(picture)).shape == picture.shape
@@ -106,3 +110,36 @@ def test_picture_is_taken_by_torch_without_a_copy(open_decoder: Open) -> None:
 
     assert tensor.data_ptr() == picture.pointer
     np.testing.assert_array_equal(tensor.cpu().numpy(), expected)
+
+
+def test_picture_is_taken_by_cupy_without_a_copy(open_decoder: Open) -> None:
+    cupy = pytest.importorskip("cupy")
+    decoder, data = open_decoder(GOLDEN / "tiny.licb"), (GOLDEN / "tiny-square.lic").read_bytes()
+    expected = decoded(decoder, data)
+
+    picture = decoder.decode_on_device(data)
+    array = cupy.asarray(picture)
+
+    assert array.data.ptr == picture.pointer
+    np.testing.assert_array_equal(cupy.asnumpy(array), expected)
+
+
+@pytest.mark.parametrize("threads", [4])
+def test_threads_that_share_a_decoder_get_their_own_pictures(open_decoder: Open, threads: int) -> None:
+    """Each thread's first pictures are captured while others decode."""
+    decoder = open_decoder(GOLDEN / "tiny.licb")
+    files = {name: (GOLDEN / f"{name}.lic").read_bytes() for name in ("tiny-square", "tiny-pixel", "tiny-tiles")}
+    expected = {name: decoded(decoder, data) for name, data in files.items()}
+
+    with ThreadPoolExecutor(threads) as pool:
+        names = [*files] * 8
+        for name, picture in zip(names, pool.map(lambda name: decoder.decode(files[name]), names), strict=True):
+            np.testing.assert_array_equal(picture, expected[name])
+
+
+def test_stream_of_pictures_is_what_single_decodes_give(open_decoder: Open) -> None:
+    decoder, data = open_decoder(GOLDEN / "tiny.licb"), (GOLDEN / "tiny-square.lic").read_bytes()
+    expected = decoded(decoder, data)
+
+    for picture in decoder.decode_stream([data] * 6):
+        np.testing.assert_array_equal(picture, expected)

@@ -7,7 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from fastlic.benchmarks.gpu_kernels import GPU_COPY, add_gpu_peers, measure_gpu_kernels
+from fastlic.benchmarks import gpu_kernels
+from fastlic.benchmarks.gpu_kernels import GPU_BUS, GPU_COPY, add_gpu_peers, measure_gpu_kernels
+from fastlic.benchmarks.gpu_work import Workbench
 from fastlic.benchmarks.measure import Summary
 from fastlic.benchmarks.report import KernelRow, NotRun, Report
 from fastlic.benchmarks.sampling import Effort
@@ -16,19 +18,30 @@ from fastlic.errors import EngineUnavailable
 BRIEF = Effort(0, 1, 0, 2)
 
 
-def test_gpu_kernels_are_launched_and_set_beside_the_limits(emulation: ModuleType, report: Report) -> None:
+def test_every_kernel_is_launched_and_set_beside_the_limits(
+    emulation: ModuleType, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from emulation.cuda import EmulatedCuda
 
     report.kernels.clear()
     assert emulation.compiler() is not None
+    monkeypatch.setattr(gpu_kernels, "LAUNCHES", 2)
+    monkeypatch.setattr(Workbench.of_pass, "__defaults__", ((4, 4, 4),))
     with EmulatedCuda().installed() as cuda:
         measure_gpu_kernels(report, BRIEF, lambda text: None, maps=((8, 8, 16),), copied=1 << 16)
 
-    assert [row.kernel for row in report.kernels] == ["deform_conv2d", "gdn"]
-    assert [row.seconds.count for row in report.kernels] == [2, 2]
-    assert report.roofline[GPU_COPY] > 0
-    assert sum(name.startswith("deform_conv2d") for name in cuda.launches) == 3  # one warms up
-    assert report.kernels[0].flops == 2 * 9 * 16 * 16 * 64
+    kernels = [row.kernel for row in report.kernels]
+    assert kernels == [
+        "mixture_classify", "scan_counts", "mixture_rows", "mixture_rows to the host", "scatter_symbols",
+        "context_gather", "deform_conv2d", "deform_conv2d_f32", "gdn", "transpose_16",
+    ]  # fmt: skip
+    assert {row.seconds.count for row in report.kernels} == {2}
+    assert report.roofline[GPU_COPY] > 0 < report.roofline[GPU_BUS]
+    graphs = 3  # one warms up
+    assert cuda.launches.count("gdn_f16_64x64") == 1 + graphs * 2
+    deform = report.kernels[kernels.index("deform_conv2d")]
+    assert deform.flops == 2 * 9 * 16 * 16 * 64
+    assert cuda.allocated() == 0
 
 
 def test_gpu_peers_stand_beside_ours_or_say_why_not(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +50,7 @@ def test_gpu_peers_stand_beside_ours_or_say_why_not(report: Report, monkeypatch:
     theirs = Summary(2, 4.0, 4.0, 4.0)
     monkeypatch.setattr(
         "fastlic.benchmarks.gpu_peers.measure_peers",
-        lambda maps, effort: ({("torchvision", maps[0]): theirs}, {"onnxruntime": "it is not installed"}),
+        lambda maps, effort, calls: ({("torchvision", maps[0]): theirs}, {"onnxruntime": "it is not installed"}),
     )
 
     add_gpu_peers(report, BRIEF, maps=((8, 8, 16),))

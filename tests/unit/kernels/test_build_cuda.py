@@ -126,8 +126,22 @@ def test_sources_of_an_installed_package_are_said_to_be_elsewhere(
         build_cuda.sources()
 
 
-def test_nvcc_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tool_is_found_where_toolkits_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    tool = tmp_path / "bin" / "compute-sanitizer"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+
+    assert build_cuda.find_tool("compute-sanitizer") == str(tool)
+
+
+def test_nvcc_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    monkeypatch.setattr(build_cuda, "TOOLKIT", str(tmp_path))
 
     with pytest.raises(EngineUnavailable, match="install the CUDA toolkit"):
         build_cuda.find_nvcc()
