@@ -25,7 +25,7 @@ REPORT = --json build/bench/$(1).json --html build/bench/$(1).html --markdown do
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 BUILT_FROM = setup.py pyproject.toml $(wildcard kernels/build.py kernels/*/*.cpp kernels/*/*.h kernels/include/fastlic/*.h)
 
-.PHONY: demo test lint bench bench-quick student sanitize fuzz format c-library golden gpu-check tensorrt-check clean
+.PHONY: demo test lint bench bench-quick student sanitize fuzz format c-library golden gpu-check gpu-wheels tensorrt-check clean
 
 demo: $(VENV)/runtime-ready ## compress and decode a photograph; pictures go to demo/
 	$(BIN)/python -m fastlic.benchmarks.demo $(PICTURE) --output demo
@@ -76,9 +76,21 @@ c-library: $(VENV)/runtime-ready ## compile the C library and lay it out in PREF
 golden: $(VENV)/dev-ready ## add the golden files of students that have none yet; those that are there never change
 	cd tests && $(BIN)/python -m conformance.golden_files
 
+# ONLY         parts of gpu-check by the beginnings of their names, such as "build kernels decode"; empty runs all
+# MINUTES      after which it begins no more parts and stops the last one
+# STUDENTS     bundles that it decodes for time besides those of the repository
+# WHEELS       what `make gpu-wheels` has collected: nothing is fetched, and torch is that of PYTHON's own environment
+ONLY ?=
+MINUTES ?=
+STUDENTS ?=
+WHEELS ?=
+
 gpu-check: $(VENV)/gpu-ready ## kernels, tests, timings on this machine's GPU; without one, the reason. KODAK=folder for its pictures
-	mkdir -p build
-	$(BIN)/python -m fastlic.benchmarks.gpu_check $(if $(KODAK),--kodak $(KODAK)) --json build/gpu-check.json
+	$(BIN)/python -m fastlic.benchmarks.gpu_check $(if $(KODAK),--kodak $(KODAK)) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --student ,$(STUDENTS))
+
+gpu-wheels: $(VENV)/runtime-ready ## collect in WHEELS what gpu-check needs on a machine without network; PYTHON is of its version
+	$(BIN)/python -m fastlic.benchmarks.gpu_wheels $(WHEELS) --python $(PYTHON)
 
 # TENSORRT_INCLUDE  folder of TensorRT's public headers, to compile the C++ plugin and the example; optional
 TENSORRT_INCLUDE ?=
@@ -108,9 +120,19 @@ $(VENV)/dev-ready: $(BUILT_FROM) | $(VENV)
 	-$(PIP_INSTALL) --no-deps --only-binary :all: $(LIBRARY)
 	@touch $@ $(VENV)/runtime-ready
 
-# pycuda compiles against the CUDA toolkit and the driver; where it cannot, gpu-check says what is missing.
+ifeq ($(WHEELS),)
+# pycuda is compiled against the CUDA toolkit; where there is none, gpu-check says what is missing.
 $(VENV)/gpu-ready: $(VENV)/dev-ready
-	-command -v nvcc >/dev/null && FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --editable '.[gpu]' && touch $@
+	-$(BIN)/python -m fastlic.benchmarks.gpu_wheels build/wheels --python $(BIN)/python --fetch \
+	  && FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --find-links build/wheels --editable '.[gpu]' && touch $@
+else
+# The environment sees the packages of PYTHON's own, pip among them; what is in WHEELS comes before those.
+$(VENV)/gpu-ready: $(BUILT_FROM) | $(VENV)
+	$(PYTHON) -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+	  > "$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/parent.pth"
+	FASTLIC_REQUIRE_NATIVE=1 $(PIP_INSTALL) --no-index --find-links $(WHEELS) --no-build-isolation --editable '.[gpu]'
+	@touch $@
+endif
 
 $(VENV):
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(and $(WHEELS),$(filter gpu-check,$(MAKECMDGOALS))),--without-pip) $(VENV)
