@@ -91,7 +91,12 @@ def add_gpu_peers(report: Report, effort: Effort, maps: Sequence[Map] = MAPS) ->
 
 def _row(library: KernelLibrary, stream: Stream, work: Work, limits: dict[str, float], effort: Effort) -> KernelRow:
     launches = LAUNCHES
-    graph = stream.capture(lambda: [library.launch(work.plan, work.arguments, stream) for _ in range(launches)].clear())
+
+    def enqueue() -> None:
+        for _ in range(launches):
+            library.launch(work.plan, work.arguments, stream)
+
+    graph = stream.capture(enqueue)
     sample = _events(library.device, stream, partial(graph.launch, stream), effort, launches)
     graph.close()
     limit, bound = limit_of(work.flops, work.moved, limits[GPU_COPY], limits.get(GPU_MATRIX))

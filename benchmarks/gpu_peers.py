@@ -127,10 +127,10 @@ def occupy(calls: int, stream: int | None = None) -> None:
     if torch.cuda.is_available():
         cycles = _CYCLES * calls
         if stream is None:
-            torch.cuda._sleep(cycles)  # type: ignore[attr-defined]
+            torch.cuda._sleep(cycles)
         else:
             with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
-                torch.cuda._sleep(cycles)  # type: ignore[attr-defined]
+                torch.cuda._sleep(cycles)
 
 
 def _inputs(shape: Shape) -> list[np.ndarray]:
