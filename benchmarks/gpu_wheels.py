@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def collect(python: str, folder: Path, names: Sequence[str] = FETCHED) -> list[P
     Raises:
         EngineUnavailable: there is no nvcc.
         subprocess.CalledProcessError: pip or the compiler fails; what they say has been printed.
+        RuntimeError: pycuda was linked without the driver's library.
     """
     toolkit = toolkit_of(Path(find_nvcc()))
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +52,20 @@ def collect(python: str, folder: Path, names: Sequence[str] = FETCHED) -> list[P
         write_settings(home, toolkit)
         build = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--no-binary", COMPILED]
         _run([*pip, "wheel", *build, "--wheel-dir", str(folder), COMPILED], HOME=str(home))
-    return sorted(folder.glob("*.whl"))
+    wheels = sorted(folder.glob("*.whl"))
+    for wheel in wheels:
+        if wheel.name.startswith(f"{COMPILED}-") and not names_driver(wheel):
+            raise RuntimeError(
+                f"{wheel} does not ask for {_DRIVER}: its linker left it out. Try another compiler (CC)."
+            )
+    return wheels
+
+
+def names_driver(wheel: Path) -> bool:
+    """Whether the extension module in a wheel of pycuda loads the driver's library."""
+    with zipfile.ZipFile(wheel) as archive:
+        (module,) = (name for name in archive.namelist() if name.startswith("pycuda/_driver."))
+        return _DRIVER.encode() in archive.read(module)
 
 
 def toolkit_of(nvcc: Path) -> Path:
@@ -71,11 +86,16 @@ def toolkit_of(nvcc: Path) -> Path:
 def write_settings(home: Path, toolkit: Path) -> None:
     """Write what pycuda's `setup.py` reads from a home folder, and a stand-in for the driver's library to link with.
 
-    Without curand, which nothing here uses and small toolkits lack.
+    Without curand, which nothing here uses and small toolkits lack. The stand-in defines nothing, so a linker would
+    leave it out as not needed.
     """
-    (home / ".aksetup-defaults.py").write_text(
-        f"CUDA_ROOT = {str(toolkit)!r}\nCUDA_ENABLE_CURAND = False\nCUDADRV_LIB_DIR = [{str(home)!r}]\n"
-    )
+    settings = {
+        "CUDA_ROOT": str(toolkit),
+        "CUDA_ENABLE_CURAND": False,
+        "CUDADRV_LIB_DIR": [str(home)],
+        "LDFLAGS": ["-Wl,--no-as-needed", f"-L{home}", "-lcuda"],
+    }
+    (home / ".aksetup-defaults.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings.items()))
     source = home / "driver.c"
     source.write_text("")
     compiler = os.environ.get("CC", "cc")
