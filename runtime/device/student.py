@@ -60,6 +60,7 @@ class DeviceStudent:
         self._lock = threading.RLock()
         self._closed = False
         self._idle: list[Workspace] = []  # the one idle for longest first
+        self._lent: set[Workspace] = set()
 
     def graph(self, name: str) -> DeviceGraph:
         """A graph, loaded when it is first asked for."""
@@ -96,12 +97,17 @@ class DeviceStudent:
         with self._lock:
             for number, space in enumerate(self._idle):
                 if space.key == key:
+                    self._lent.add(space)
                     return self._idle.pop(number)
-        return Workspace(self, grid, rows)
+        space = Workspace(self, grid, rows)
+        with self._lock:
+            self._lent.add(space)
+        return space
 
     def give_workspace(self, space: Workspace) -> None:
         """Keep a workspace for later pictures, unless there are to be none. None of its work is under way."""
         with self._lock:
+            self._lent.discard(space)
             self._idle.append(space)
             kept = 0 if self._closed else IDLE_WORKSPACES
             surplus = self._idle[: max(0, len(self._idle) - kept)]
@@ -120,6 +126,8 @@ class DeviceStudent:
             if isinstance(error, BitstreamError | TimedOut | Cancelled):
                 self.give_workspace(space)
             else:
+                with self._lock:
+                    self._lent.discard(space)
                 space.close()
             raise
 
@@ -132,10 +140,16 @@ class DeviceStudent:
         return bool(idle)
 
     def close(self) -> None:
-        """Release graphs, tables, kernels and workspaces, those in use as soon as they are given back."""
+        """Release graphs, tables, kernels and workspaces, those in use as soon as they are given back.
+
+        Of those, what is enqueued is waited for: it uses all the others.
+        """
         self._closed = True
         self.drop_idle()
         with self._lock:
+            for space in self._lent:
+                with suppress(DeviceFailure):
+                    space.synchronize()
             self._arena.close()
             self._tables.clear()
             self._graphs.clear()

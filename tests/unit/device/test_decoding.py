@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -15,6 +16,7 @@ from PIL import Image
 
 from fastlic.errors import (
     BundleError,
+    CoderClosed,
     DeviceFailure,
     DeviceOutOfMemory,
     EngineUnavailable,
@@ -199,6 +201,20 @@ def test_stream_keeps_order_and_may_be_left_early(open_decoder: Open, square: by
     stream = decoder.decode_stream([square] * 5)
     np.testing.assert_array_equal(next(stream), picture)
     stream.close()
+
+
+def test_closing_waits_for_what_a_stream_has_begun(open_decoder: Open, square: bytes) -> None:
+    """The synthesis of its next picture is enqueued, and uses what belongs to decoder and engine."""
+    decoder = open_decoder()
+    stream = decoder.decode_stream([square] * 3)
+    next(stream)
+    while decoder._students and not any(loaded._on_device._lent for loaded in decoder._students.values()):  # type: ignore[union-attr]
+        time.sleep(0.01)
+
+    decoder.close()
+
+    with pytest.raises(CoderClosed):
+        next(stream)
 
 
 def test_latents_come_to_the_host_on_request(open_decoder: Open, square: bytes) -> None:
