@@ -74,9 +74,14 @@ def average_pool(attributes: Mapping[str, Any], x: Tensor) -> Tensor:
 
 
 def deform_conv(
-    attributes: Mapping[str, Any], x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor | None = None
+    attributes: Mapping[str, Any],
+    x: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
-    """`DeformConv` without mask and groups: a gather and a matrix product per tap.
+    """`DeformConv` without groups: a gather and a matrix product per tap.
 
     Args:
         attributes: of the node.
@@ -84,6 +89,7 @@ def deform_conv(
         weight: (O, C, kh, kw).
         offset: (B, 2 kh kw, h', w') pixels; channel 2t is dy and 2t + 1 is dx of tap t, row-major.
         bias: (O,).
+        mask: (B, kh kw, h', w'), what each sample is multiplied by.
 
     Returns:
         (B, O, h', w'). Samples are bilinear, and zero outside the map.
@@ -104,7 +110,8 @@ def deform_conv(
         i, j = divmod(tap, taps_x)
         at_y = rows + i * dilation_y + offset[:, 2 * tap]
         at_x = columns + j * dilation_x + offset[:, 2 * tap + 1]
-        result += weight[:, :, i, j] @ _bilinear(x, at_y, at_x)
+        samples = _bilinear(x, at_y, at_x)
+        result += weight[:, :, i, j] @ (samples if mask is None else samples * mask[:, tap].flatten(1)[:, None])
     if bias is not None:
         result += bias[:, None]
     return result.reshape(batch, outputs, height, width)

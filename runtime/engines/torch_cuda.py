@@ -200,9 +200,15 @@ class DeformKernel:
         self.stream: Stream | None = None
 
     def __call__(
-        self, attributes: Attributes, x: Tensor, weight: Tensor, offset: Tensor, bias: Tensor | None = None
+        self,
+        attributes: Attributes,
+        x: Tensor,
+        weight: Tensor,
+        offset: Tensor,
+        bias: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        """(B, C, h, w), (N, C, 3, 3), (B, 18, h, w), (N,) -> (B, N, h, w); float16 or float32."""
+        """(B, C, h, w), (N, C, 3, 3), (B, 18, h, w), (N,), (B, 9, h, w) -> (B, N, h, w); float16 or float32."""
         _check_form(attributes, weight)
         batch, channels, height, width = x.shape
         count = weight.shape[0]
@@ -217,11 +223,12 @@ class DeformKernel:
         )
         if bias is None:
             bias = x.new_zeros(count)
-        last = [tensor.permute(0, 2, 3, 1).contiguous() for tensor in (x, offset)]
+        sources = (x, offset, offset if mask is None else mask)
+        last = [tensor.permute(0, 2, 3, 1).contiguous() for tensor in sources]
         made = x.new_empty(batch, height, width, count)
         taps_first = weight.permute(2, 3, 1, 0).contiguous()  # (3, 3, C, N)
-        inputs = [_At(tensor) for tensor in (*last, last[1], taps_first, bias.contiguous())]
-        numbers = [height, width, channels, count, offset.shape[1], 0, _NO_SLOPE]
+        inputs = [_At(tensor) for tensor in (*last, taps_first, bias.contiguous())]
+        numbers = [height, width, channels, count, offset.shape[1], 0 if mask is None else mask.shape[1], _NO_SLOPE]
         assert self.stream is not None
         self._library.launch(plan, [*inputs, *numbers, _At(made)], self.stream)
         return made.permute(0, 3, 1, 2)

@@ -79,6 +79,18 @@ def test_deform_conv_whole_pixel_offsets_is_a_shifted_convolution(make_single, r
     np.testing.assert_array_equal(found[..., 1:-2, 1:-3], expected[..., 1:-2, 1:-3])
 
 
+def test_deform_conv_with_a_mask_is_that_of_onnxruntime(make_single, rng):
+    shapes = [(1, 4, 7, 9), (5, 4, 3, 3), (1, 18, 7, 9), (5,), (1, 9, 7, 9)]
+    inputs = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    model = make_single("DeformConv", inputs, [np.float32], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+    found, expected = (
+        engines.create(name, threads=1).load(model, "deform", exact=False)(inputs)[0] for name in ("torch", "ort-cpu")
+    )
+
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -102,15 +102,16 @@ def test_graphs_keep_their_tensors_on_one_device() -> None:
                 assert all(made.device.type == "meta" for made in graph.run(inputs)), name
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_our_kernel_as_an_operator_gives_what_torch_gives(
-    cuda: EmulatedCuda, rng: np.random.Generator, dtype: str
+    cuda: EmulatedCuda, rng: np.random.Generator, dtype: str, masked: bool
 ) -> None:
     """Offsets in half are rounded first, so that both sample at the same places."""
     device = driver.open_device(0)
     kernel = DeformKernel(KernelLibrary(device))
     kernel.stream = device.stream()
-    shapes = [(1, 8, 5, 9), (16, 8, 3, 3), (1, 18, 5, 9), (16,)]
+    shapes = [(1, 8, 5, 9), (16, 8, 3, 3), (1, 18, 5, 9), (16,), *([(1, 9, 5, 9)] if masked else [])]
     given = [torch.from_numpy(rng.normal(0, 1, shape).astype(dtype)) for shape in shapes]
 
     def lend(tensor) -> None:
