@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,23 @@ def test_buffers_are_allocated_once_per_size(cuda: EmulatedCuda, open_decoder: O
             decoder.decode(square)
 
     assert cuda.allocated() == allocated
+
+
+def test_many_decodes_good_and_bad_take_no_memory(cuda: EmulatedCuda, open_decoder: Open, square: bytes) -> None:
+    """FASTLIC_DECODES says how many; docs/kernels.md has the outcome of a thousand."""
+    decoder, pixel = open_decoder(), (GOLDEN / "tiny-pixel.lic").read_bytes()
+    damaged = square[:-9] + bytes([square[-9] ^ 1]) + square[-8:]
+    files, kept = [square, pixel, damaged], set()
+
+    for number in range(int(os.environ.get("FASTLIC_DECODES", "60"))):
+        try:
+            decoder.decode(files[number % len(files)])
+        except FastlicError:
+            assert number % len(files) == 2
+        if number >= 3 * len(files):  # run, captured, replayed
+            kept.add((cuda.allocated(), len(cuda.live), len(cuda.graphs), len(cuda.streams)))
+
+    assert len(kept) == 1
 
 
 def test_workspaces_of_many_sizes_are_given_up(cuda: EmulatedCuda, open_decoder: Open) -> None:
