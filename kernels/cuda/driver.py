@@ -207,19 +207,25 @@ class Device:
                 ) from None
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the cyclic garbage collector away, to be used around a capture.
+_capturing = threading.RLock()
 
-    Memory that it finds would be given back by the thread that captures; the driver refuses, and the capture is lost.
+
+@contextmanager
+def capturing() -> Iterator[None]:
+    """To be used around every capture, torch's too: keep other captures and the cyclic garbage collector away.
+
+    torch allows one capture at a time in a process, and waits for the whole device before it begins one, which may not
+    be while another stream captures. Memory that the collector finds would be given back by the thread that captures;
+    the driver refuses, and the capture is lost.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+    with _capturing:
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if enabled:
+                gc.enable()
 
 
 class _Owned:
@@ -348,7 +354,7 @@ class Stream(_Owned):
         """
         graph, executable, cuda = ctypes.c_void_p(), ctypes.c_void_p(), bindings.libcuda()
         stream = ctypes.c_void_p(self.handle)
-        with self._enqueuing(), uncollected():
+        with self._enqueuing(), capturing():
             bindings.check(cuda.cuStreamBeginCapture_v2(stream, _THREAD_LOCAL), "capture")
             try:
                 work()

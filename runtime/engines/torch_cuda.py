@@ -16,7 +16,7 @@ import numpy as np
 from fastlic.errors import BundleError, DeviceOutOfMemory, DeviceUnavailable
 from fastlic.kernels.cuda import launch
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
-from fastlic.kernels.cuda.driver import Device, Stream, open_device, uncollected
+from fastlic.kernels.cuda.driver import Device, Stream, capturing, open_device
 from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.engines import EngineInfo, Graph
 from fastlic.runtime.engines.device import HostGraph
@@ -268,7 +268,7 @@ def recorded(run: Callable[[], None], stream: Stream) -> Callable[[], None]:
         run()
         stream.synchronize()
         external = torch.cuda.current_stream()
-        with torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"), uncollected():
+        with capturing(), torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"):
             run()
 
     def replay() -> None:

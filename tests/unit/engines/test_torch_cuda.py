@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -193,3 +195,40 @@ def test_binding_writes_where_it_is_bound(engine: TorchCudaEngine, make_single) 
 
     np.testing.assert_array_equal(target.numpy(), x + 9)
     bound.close()
+
+
+def test_one_capture_is_under_way_at_a_time() -> None:
+    """Torch's and ours: it waits for the whole device before its own, which no capture survives."""
+    under_way, most = [0], []
+
+    @contextmanager
+    def capture(*_: object, **__: object) -> Iterator[None]:
+        under_way[0] += 1
+        most.append(under_way[0])
+        time.sleep(0.05)
+        yield
+        under_way[0] -= 1
+
+    class Graph:
+        replay = staticmethod(lambda: None)
+
+    def work() -> None:
+        with capture():
+            pass
+
+    with (
+        EmulatedCuda().installed(),
+        mock.patch.object(torch.cuda, "CUDAGraph", Graph),
+        mock.patch.object(torch.cuda, "graph", capture),
+        mock.patch.object(torch.cuda, "current_stream"),
+        mock.patch.object(torch_cuda, "torch_on", side_effect=nullcontext),
+        ThreadPoolExecutor(4) as pool,
+    ):
+        device = driver.open_device(0)
+        streams = [device.stream() for _ in range(4)]
+        jobs = [pool.submit(torch_cuda.recorded, lambda: None, stream) for stream in streams[:2]]
+        jobs += [pool.submit(stream.capture, work) for stream in streams[2:]]
+        for graph in [job.result() for job in jobs][2:]:
+            graph.close()
+
+    assert most == [1] * 4
