@@ -186,7 +186,7 @@ class TorchGraph:
         Raises:
             BundleError: the graph does not accept these inputs, or fails on them.
         """
-        from torch import OutOfMemoryError, Tensor
+        from torch import AcceleratorError, OutOfMemoryError, Tensor
 
         if self._nodes is None:
             raise ValueError(f"graph {self._name}: its engine was closed")
@@ -201,7 +201,7 @@ class TorchGraph:
             given = [tensors[name] if name else None for name in node.inputs]
             try:
                 made = node.operator(node.attributes, *given)
-            except OutOfMemoryError:
+            except (OutOfMemoryError, AcceleratorError):  # not the graph's fault; both are RuntimeErrors
                 raise
             except (RuntimeError, ValueError, TypeError, IndexError) as error:
                 raise BundleError(

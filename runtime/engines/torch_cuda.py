@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastlic.errors import BundleError, DeviceOutOfMemory, DeviceUnavailable
+from fastlic.errors import BundleError, DeviceFailure, DeviceOutOfMemory, DeviceUnavailable, FastlicError
 from fastlic.kernels.cuda import launch
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.driver import Device, Stream, capturing, open_device
@@ -156,15 +156,10 @@ class TorchDeviceGraph:
     @contextmanager
     def _running(self, stream: Stream) -> Iterator[None]:
         """Everything on `stream`, in full precision; torch's lack of memory is ours."""
-        import torch
-
-        try:
-            with self._engine.full_precision(), torch_on(stream):
-                if self._engine.deform is not None:
-                    self._engine.deform.stream = stream
-                yield
-        except torch.OutOfMemoryError as error:
-            raise DeviceOutOfMemory(f"graph {self._name}: {error}") from error
+        with typed(f"graph {self._name}"), self._engine.full_precision(), torch_on(stream):
+            if self._engine.deform is not None:
+                self._engine.deform.stream = stream
+            yield
 
 
 class TorchBinding:
@@ -264,18 +259,43 @@ def recorded(run: Callable[[], None], stream: Stream) -> Callable[[], None]:
     import torch
 
     graph = torch.cuda.CUDAGraph()
-    with stream.lock, torch_on(stream):
+    with typed("capture by torch"), stream.lock, torch_on(stream):
         run()
         stream.synchronize()
         external = torch.cuda.current_stream()
-        with capturing(), torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"):
-            run()
+        try:
+            with capturing(), torch.cuda.graph(graph, stream=external, capture_error_mode="thread_local"):
+                run()
+        except RuntimeError as error:
+            # What ended the capture is hidden by what torch says of its end.
+            cause = error.__context__
+            raise (cause if isinstance(cause, FastlicError) else error) from None
 
     def replay() -> None:
-        with torch_on(stream):
+        with typed("replay by torch"), torch_on(stream):
             graph.replay()
 
     return replay
+
+
+@contextmanager
+def typed(what: str) -> Iterator[None]:
+    """Raise what torch says of memory and of the device as our errors.
+
+    Raises:
+        DeviceOutOfMemory: there is not enough memory.
+        DeviceFailure: the device reports anything else.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceOutOfMemory(f"{what}: {error}") from error
+    except torch.AcceleratorError as error:
+        raise DeviceFailure(
+            f"{what}: {error}. If later calls fail too, the process has lost the device: start it again."
+        ) from error
 
 
 def _check_form(attributes: Attributes, weight: Tensor) -> None:

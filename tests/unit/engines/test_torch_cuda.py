@@ -14,7 +14,7 @@ import pytest
 import tiny_student
 from emulation.cuda import EmulatedCuda
 
-from fastlic.errors import BundleError, DeviceOutOfMemory, DeviceUnavailable, EngineUnavailable
+from fastlic.errors import BundleError, DeviceFailure, DeviceOutOfMemory, DeviceUnavailable, EngineUnavailable
 from fastlic.kernels.cuda import driver
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
 from fastlic.kernels.cuda.library import KernelLibrary
@@ -232,3 +232,46 @@ def test_one_capture_is_under_way_at_a_time() -> None:
             graph.close()
 
     assert most == [1] * 4
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_lack_of_memory_during_a_capture_is_typed_whatever_its_end_says(hidden: bool) -> None:
+    """Torch's end of a capture that went wrong raises over what went wrong."""
+    runs = []
+
+    @contextmanager
+    def capture(*_: object, **__: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if hidden:
+                raise RuntimeError("capture_end: the capture was invalidated")
+
+    def run() -> None:
+        runs.append(len(runs))
+        if len(runs) == 2:  # the first is not captured
+            raise DeviceOutOfMemory("graph synthesis: not enough")
+
+    with (
+        EmulatedCuda().installed(),
+        mock.patch.object(torch.cuda, "CUDAGraph"),
+        mock.patch.object(torch.cuda, "graph", capture),
+        mock.patch.object(torch.cuda, "current_stream"),
+        mock.patch.object(torch_cuda, "torch_on", side_effect=nullcontext),
+        pytest.raises(DeviceOutOfMemory, match="graph synthesis"),
+    ):
+        torch_cuda.recorded(run, driver.open_device(0).stream())
+
+
+def test_failure_of_the_device_is_not_blamed_on_the_bundle(engine: TorchCudaEngine, make_single) -> None:
+    x = np.zeros((2, 3), np.float32)
+    graph = engine.load_on_device(make_single("Mul", [x, x], [np.float32]), "square", exact=True)
+    failing = mock.Mock(side_effect=torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+
+    with (
+        mock.patch.object(torch.Tensor, "mul", failing),
+        mock.patch.object(torch, "mul", failing),
+        mock.patch.object(torch.Tensor, "__mul__", failing),
+        pytest.raises(DeviceFailure, match=r"graph square: .*illegal memory access.*start it again"),
+    ):
+        graph.outputs([ArraySpec(np.dtype(np.float32), (2, 3))] * 2)
