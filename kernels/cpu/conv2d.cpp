@@ -40,8 +40,8 @@ void gather(const Conv2d& work, int64_t first, int64_t end, int64_t position, in
 }  // namespace
 
 PackedWeight::PackedWeight(const Conv2d& work)
-    : values(new float[static_cast<size_t>(
-          work.row_blocks() * kTileRows * (work.by_winograd() ? 36 * work.channels : work.depth()))]) {}
+    : values(*work.memory,
+             work.row_blocks() * kTileRows * (work.by_winograd() ? 36 * work.channels : work.depth())) {}
 
 void pack_rows(const Conv2d& work, PackedWeight& packed, int64_t block) {
     const int64_t depth = work.depth();
@@ -86,7 +86,7 @@ void convolve_gathered(const Conv2d& work, const PackedWeight& packed, int64_t p
     const int64_t pixels = work.out_height * work.out_width, position = part * kTileColumns, depth = work.depth();
     const int64_t count = std::min(kTileColumns, pixels - position), blocks = work.row_blocks();
     constexpr int64_t kTile = kTileRows * kTileColumns;
-    const std::unique_ptr<float[]> sums(new float[static_cast<size_t>(blocks * kTile)]);
+    const Buffer sums(*work.memory, blocks * kTile);
     float right[kDepth * kTileColumns];
     std::fill_n(right, kDepth * kTileColumns, 0.0f);  // columns beyond `count` are multiplied too, and not used
     for (int64_t first = 0; first < depth; first += kDepth) {

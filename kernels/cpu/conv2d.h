@@ -7,9 +7,9 @@
 #pragma once
 
 #include "matrix_tile.h"
+#include "memory.h"
 
 #include <cstdint>
-#include <memory>
 
 namespace fastlic {
 
@@ -23,6 +23,7 @@ struct Conv2d {
     const float* weight = nullptr;                          // [outputs, channels, size_down, size_across]
     const float* bias = nullptr;                            // [outputs], or null
     float* y = nullptr;                                     // [outputs, out_height, out_width]
+    Memory* memory = nullptr;                               // for everything else
 
     int64_t depth() const { return channels * size_down * size_across; }
     int64_t row_blocks() const { return (outputs + kTileRows - 1) / kTileRows; }
@@ -33,7 +34,7 @@ struct Conv2d {
 
 // Weights as the products want them: rows in blocks of six, zeros below the last.
 struct PackedWeight {
-    std::unique_ptr<float[]> values;  // plain: [row_blocks, 6, depth]; Winograd: [row_blocks, 36, 6, channels]
+    Buffer values;  // plain: [row_blocks, 6, depth]; Winograd: [row_blocks, 36, 6, channels]
 
     explicit PackedWeight(const Conv2d& work);
 };

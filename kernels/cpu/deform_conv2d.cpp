@@ -3,7 +3,6 @@
 #include "matrix_tile.h"
 
 #include <algorithm>
-#include <memory>
 
 namespace fastlic {
 namespace {
@@ -94,14 +93,15 @@ Kernels kernels_here() {
 }  // namespace
 
 DeformWorkspace::DeformWorkspace(const DeformConv2d& work)
-    : channels_last(new float[static_cast<size_t>(work.pixels() * work.channels)]),
-      packed_weight(static_cast<size_t>((work.outputs + kBlock - 1) / kBlock * work.taps() * work.channels * kBlock)) {
+    : channels_last(*work.memory, work.pixels() * work.channels),
+      packed_weight(*work.memory, (work.outputs + kBlock - 1) / kBlock * work.taps() * work.channels * kBlock) {
     const int64_t taps = work.taps(), depth = taps * work.channels;
+    std::fill_n(packed_weight.get(), (work.outputs + kBlock - 1) / kBlock * depth * kBlock, 0.0f);
     for (int64_t o = 0; o < work.outputs; ++o)
         for (int64_t c = 0; c < work.channels; ++c)
             for (int64_t t = 0; t < taps; ++t) {
                 const int64_t to = (o / kBlock * depth + t * work.channels + c) * kBlock + o % kBlock;
-                packed_weight[static_cast<size_t>(to)] = work.weight[(o * work.channels + c) * taps + t];
+                packed_weight.get()[to] = work.weight[(o * work.channels + c) * taps + t];
             }
 }
 
@@ -123,20 +123,21 @@ void deform_row(const DeformConv2d& work, const DeformWorkspace& space, int64_t 
     const int64_t blocks = (work.outputs + kBlock - 1) / kBlock, depth = work.taps() * work.channels;
     Corners corners;
     // Zero where a last, narrower step leaves a tile without samples: those sums are not used.
-    std::vector<float> samples(static_cast<size_t>(kPixels * std::min(kChannels, work.channels)));
-    const std::unique_ptr<float[]> sums(new float[static_cast<size_t>(blocks * kPixels * kBlock)]);
+    const int64_t sampled = kPixels * std::min(kChannels, work.channels);
+    const Buffer samples(*work.memory, sampled), sums(*work.memory, blocks * kPixels * kBlock);
+    std::fill_n(samples.get(), sampled, 0.0f);
     for (int64_t first = 0; first < work.width; first += kPixels) {
         const int64_t count = std::min(kPixels, work.width - first);
         for (int64_t tap = 0; tap < work.taps(); ++tap) {
             kernels.find_corners(work, row, first, count, tap, corners);
             for (int64_t c = 0; c < work.channels; c += kChannels) {
                 const int64_t channels = std::min(kChannels, work.channels - c);
-                kernels.blend(work, space.channels_last.get(), corners, count, c, channels, samples.data());
+                kernels.blend(work, space.channels_last.get(), corners, count, c, channels, samples.get());
                 for (int64_t block = 0; block < blocks; ++block) {
                     const float* weight =
-                        space.packed_weight.data() + (block * depth + tap * work.channels + c) * kBlock;
+                        space.packed_weight.get() + (block * depth + tap * work.channels + c) * kBlock;
                     for (int64_t p = 0; p < count; p += kTile)
-                        multiply(samples.data() + p * channels, channels, channels, weight,
+                        multiply(samples.get() + p * channels, channels, channels, weight,
                                  sums.get() + (block * kPixels + p) * kBlock, tap > 0 || c > 0);
                 }
             }

@@ -5,10 +5,10 @@
 // Rule: ONNX DeformConv, opset 22. Twin: `deform_conv2d_reference` in export/students/deform.py.
 #pragma once
 
+#include "memory.h"
+
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
 namespace fastlic {
 
@@ -21,6 +21,7 @@ struct DeformConv2d {
     const float* offset = nullptr;   // [2 size^2, height, width], pixels: 2t is dy, 2t + 1 is dx of tap t
     const float* bias = nullptr;     // [outputs], or null
     float* y = nullptr;              // [outputs, height, width]
+    Memory* memory = nullptr;        // for everything else
 
     int64_t taps() const { return size * size; }
     int64_t pixels() const { return height * width; }
@@ -28,8 +29,8 @@ struct DeformConv2d {
 
 // The arguments laid out for the rows: x with channels innermost, weights in blocks of 64 outputs.
 struct DeformWorkspace {
-    std::unique_ptr<float[]> channels_last;   // [height, width, channels]
-    std::vector<float> packed_weight;   // [ceil(outputs / 64), taps, channels, 64], zero beyond the outputs
+    Buffer channels_last;  // [height, width, channels]
+    Buffer packed_weight;  // [ceil(outputs / 64), taps, channels, 64], zero beyond the outputs
 
     // Allocates both and fills the weights; channels_last is filled row by row.
     explicit DeformWorkspace(const DeformConv2d& work);

@@ -22,6 +22,8 @@ struct Value;
 struct Shape;
 struct Info;
 struct Context;
+struct MemoryInfo;
+struct Allocator;
 
 struct Api {
     void* entries[275];
@@ -36,13 +38,19 @@ enum Entry : size_t {
     kGetDimensionsCount = 61,
     kGetDimensions = 62,
     kGetTensorTypeAndShape = 65,
+    kCreateCpuMemoryInfo = 69,
+    kAllocatorAlloc = 75,
+    kAllocatorFree = 76,
     kGetAttributeInt = 86,
     kGetAttributeText = 87,
     kGetInput = 90,
     kGetOutput = 91,
     kReleaseStatus = 93,
+    kReleaseMemoryInfo = 94,
     kReleaseTensorTypeAndShape = 99,
+    kReleaseAllocator = 132,
     kGetAttributeInts = 163,
+    kGetAllocator = 253,
     kParallelFor = 274,
 };
 

@@ -1,5 +1,6 @@
 // ONNX Runtime's Conv (two axes, float32, one group, no dilation), by `conv2d.h`.
 #include "conv2d.h"
+#include "ort_memory.h"
 #include "ort_operators.h"
 
 #include <algorithm>
@@ -26,7 +27,8 @@ void compute(const Form& form, Context* context) {
     work.out_height = down / work.stride_down + 1, work.out_width = across / work.stride_across + 1;
     const int64_t shape[4] = {x.shape[0], work.outputs, work.out_height, work.out_width};
     float* y = output(context, shape);
-    work.weight = weight.data, work.bias = bias.data;
+    SessionMemory memory(context);
+    work.weight = weight.data, work.bias = bias.data, work.memory = &memory;
     PackedWeight packed(work);
     const auto pack = [&](int64_t block) { pack_rows(work, packed, block); };
     for_rows(context, work.row_blocks(), pack);

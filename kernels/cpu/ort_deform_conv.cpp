@@ -1,5 +1,6 @@
 // ONNX Runtime's DeformConv, by `deform_conv2d.h`.
 #include "deform_conv2d.h"
+#include "ort_memory.h"
 #include "ort_operators.h"
 
 namespace fastlic::ort {
@@ -18,7 +19,8 @@ void compute(const Nothing&, Context* context) {
     if (!fits) throw Failure{fail(kInvalidArgument, "DeformConv: inputs do not fit together")};
     const int64_t shape[4] = {x.shape[0], work.outputs, work.height, work.width};
     float* y = output(context, shape);
-    work.weight = weight.data, work.bias = bias.data;
+    SessionMemory memory(context);
+    work.weight = weight.data, work.bias = bias.data, work.memory = &memory;
     if (work.pixels() == 0 || work.outputs == 0) return;
     for (int64_t picture = 0; picture < x.shape[0]; ++picture) {
         work.x = x.data + picture * work.channels * work.pixels();

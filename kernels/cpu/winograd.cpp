@@ -179,8 +179,7 @@ void convolve_winograd(const Conv2d& work, const PackedWeight& packed, int64_t p
     constexpr int64_t kTile = kTileRows * kLanes;
     const int64_t point_stride = work.channels * kLanes, blocks = work.row_blocks();
     const int64_t pixels = work.out_height * work.out_width;
-    const std::unique_ptr<float[]> v(new float[static_cast<size_t>(kPoints * point_stride)]);
-    const std::unique_ptr<float[]> m(new float[static_cast<size_t>(kPoints * kOutputs * kLanes)]);
+    const Buffer v(*work.memory, kPoints * point_stride), m(*work.memory, kPoints * kOutputs * kLanes);
     const Tiles tiles(work, part);
     const Stretch& last = tiles.stretches[tiles.count - 1];
     if (last.lane + last.count < kLanes)  // lanes without a tile are multiplied too, and not used

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -95,3 +99,58 @@ def test_conv_of_inputs_that_do_not_fit_is_a_bundle_error(make_single, rng) -> N
 
     with pytest.raises(BundleError, match="do not fit together"):
         evaluated(model, [x, weight], "fastlic")
+
+
+class _Mallinfo(ctypes.Structure):
+    """glibc's `mallinfo2`; `arena` is what malloc's pools have of the system, in bytes."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "top",
+        )
+    ]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="looks into the pools of glibc's malloc",
+)
+def test_buffers_of_a_conv_are_not_kept_once_for_each_calling_thread(make_single, rng) -> None:
+    """The allocator gives threads that live at the same time pools of their own, which keep what was freed."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Mallinfo
+    x = rng.normal(size=(1, 128, 16, 16)).astype(np.float32)
+    weight = rng.normal(size=(128, 128, 3, 3)).astype(np.float32)
+    model = make_single("Conv", [x, weight], [np.float32], [], pads=[1, 1, 1, 1])
+    transformed = 36 * 128 * 128 * 4  # bytes: the weights as Winograd's way wants them
+    engine = engines.create("ort-cpu", threads=1, operators="fastlic")
+    graph = engine.load(model, "conv", exact=False)
+    for _ in range(3):  # the arena grows to its size, malloc's thresholds to theirs
+        graph([x, weight])
+    before, turn, done = mallinfo().arena, threading.Lock(), threading.Barrier(9)
+
+    def call() -> None:
+        with turn:
+            graph([x, weight])
+        done.wait(60)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    done.wait(60)
+    grown = mallinfo().arena - before
+    for thread in threads:
+        thread.join()
+    engine.close()
+
+    assert grown < 2 * transformed
