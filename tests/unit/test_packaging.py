@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import fastlic
 
@@ -99,6 +100,18 @@ def test_base_requirements_are_what_the_runtime_imports() -> None:
 
     third_party = imported - set(sys.stdlib_module_names) - {"fastlic"} - ORACLE - GPU
     assert third_party == {IMPORT_NAMES.get(name, name) for name in required}
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "needed"),
+    [("linux", "x86_64", True), ("darwin", "arm64", True), ("win32", "AMD64", True), ("linux", "aarch64", False)],
+)
+def test_constriction_is_required_only_where_it_has_wheels(system: str, machine: str, needed: bool) -> None:
+    (line,) = [line for line in installed().requires or () if line.startswith("constriction")]
+    marker = Requirement(line).marker
+
+    assert marker is not None
+    assert marker.evaluate({"sys_platform": system, "platform_machine": machine}) is needed
 
 
 def test_every_folder_with_sources_is_a_package() -> None:
