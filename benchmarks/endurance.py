@@ -32,8 +32,8 @@ SAMPLES = 100
 """Looks at memory during a run."""
 BOUND, PER_CALLER = 2 << 20, 256 << 10
 """Bytes by which the line may rise over a run, and for each further caller: of 10,000 decodes by one caller it is 210
-bytes each, a sixtieth of a 64x64 picture. Callers together scatter more, as it depends on the moment how many decodes
-hold their activations (more than `PER_CALLER` each) and in which of the allocator's arenas."""
+bytes each, a sixtieth of a 64x64 picture. Callers together scatter more: in which of malloc's pools,
+up to eight a core, small things lie depends on the moment."""
 SHARE = 0.8
 """Of the best throughput that many callers must reach."""
 
@@ -241,16 +241,22 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, help="instead of the shipped student")
     parser.add_argument("--threads", type=int, default=1, help="of the decoder, for each caller (default: 1)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of decodes (default: 1)")
+    parser.add_argument("--only", metavar="WIDTHxHEIGHT", help="of the runs, those of this picture (default: all)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    wanted = [*((width, height, 1, count) for width, height, count in ONE_CALLER), (EDGE, EDGE, CALLERS, EACH)]
+    if options.only is not None:
+        wanted = [run for run in wanted if f"{run[0]}x{run[1]}" == options.only]
+        if not wanted:
+            parser.error(f"no run has pictures of {options.only}")
     if not Path("/proc/self/statm").exists():
         parser.error("resident memory is read from /proc, which only Linux has")
 
     console = Console()
     runs = []
     with fastlic.Encoder(options.bundle, threads=1) as encoder:
-        wanted = [*((width, height, 1, count) for width, height, count in ONE_CALLER), (EDGE, EDGE, CALLERS, EACH)]
-        files = {(width, height): encoder.encode(made_up(width, height)) for width, height, *_ in wanted}
+        sizes = {(EDGE, EDGE), *((width, height) for width, height, *_ in wanted)}
+        files = {size: encoder.encode(made_up(*size)) for size in sizes}
     with fastlic.Decoder(options.bundle, threads=options.threads) as decoder:
         for width, height, callers, each in wanted:
             decodes = max(1, round(each * options.scale)) * callers
