@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from fastlic.kernels.cuda.driver import Addressed, Stream
+    from fastlic.kernels.cuda.addresses import Addressed
+    from fastlic.kernels.cuda.driver import Stream
     from fastlic.kernels.cuda.launch import Launch
     from fastlic.kernels.cuda.library import KernelLibrary
     from fastlic.runtime.device.memory import Arena

@@ -8,16 +8,14 @@ are valid here and ours there. Nothing is imported before `open_device`; what fa
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +28,8 @@ from fastlic.errors import (
     KernelsUnavailable,
 )
 from fastlic.kernels.cuda import bindings
+from fastlic.kernels.cuda.addresses import Addressed, Region
+from fastlic.kernels.cuda.captures import capturing
 from fastlic.kernels.cuda.launch import Launch
 
 MINIMUM_DRIVER = 12000
@@ -40,23 +40,6 @@ MINIMUM_CAPABILITY = (7, 5)
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: no waiting for the default stream, which belongs to the application
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 _NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
-
-
-class Addressed(Protocol):
-    """Memory that kernels can reach: a `Buffer`, a `HostBuffer`, a `DeviceArray`."""
-
-    @property
-    def pointer(self) -> int:
-        """Its device address."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """The beginning of a box in device memory: its address, bytes from row to row, rows from plane to plane."""
-
-    address: int
-    pitch: int
-    rows: int
 
 
 def open_device(index: int) -> Device:
@@ -205,27 +188,6 @@ class Device:
                     f"the kernels do not load on {self.name} (sm_{capability}, driver of CUDA {self.driver}): {error}. "
                     f"Update the driver, or install fastlic from its sources with FASTLIC_CUDA_ARCHS={capability}."
                 ) from None
-
-
-_capturing = threading.RLock()
-
-
-@contextmanager
-def capturing() -> Iterator[None]:
-    """To be used around every capture, torch's too: keep other captures and the cyclic garbage collector away.
-
-    torch allows one capture at a time in a process, and waits for the whole device before it begins one, which may not
-    be while another stream captures. Memory that the collector finds would be given back by the thread that captures;
-    the driver refuses, and the capture is lost.
-    """
-    with _capturing:
-        enabled = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if enabled:
-                gc.enable()
 
 
 class _Owned:

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Sequence
 
 from fastlic.kernels.cuda import fatbins
-from fastlic.kernels.cuda.driver import Addressed, Device, Function, Module, Stream
+from fastlic.kernels.cuda.addresses import Addressed
+from fastlic.kernels.cuda.driver import Device, Function, Module, Stream
 from fastlic.kernels.cuda.launch import KERNELS, Launch
 
 _SOURCES = {kernel: source for source, kernels in KERNELS.items() for kernel in kernels}

@@ -13,8 +13,9 @@ import numpy as np
 
 from fastlic.errors import BundleError
 from fastlic.kernels.cuda import launch
+from fastlic.kernels.cuda.addresses import Addressed
 from fastlic.kernels.cuda.arrays import DeviceArray
-from fastlic.kernels.cuda.driver import Addressed, Stream
+from fastlic.kernels.cuda.driver import Stream
 from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.device.memory import Arena, PinnedArray
 from fastlic.runtime.device.work import Work

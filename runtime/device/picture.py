@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastlic.errors import BundleError
+from fastlic.kernels.cuda.addresses import Region
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
-from fastlic.kernels.cuda.driver import Region, Stream
+from fastlic.kernels.cuda.driver import Stream
 from fastlic.runtime.device.memory import Arena
 from fastlic.runtime.device.student import DeviceStudent
 from fastlic.runtime.device.work import Work

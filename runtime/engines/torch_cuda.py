@@ -16,7 +16,8 @@ import numpy as np
 from fastlic.errors import BundleError, DeviceFailure, DeviceOutOfMemory, DeviceUnavailable, FastlicError
 from fastlic.kernels.cuda import launch
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
-from fastlic.kernels.cuda.driver import Device, Stream, capturing, open_device
+from fastlic.kernels.cuda.captures import capturing
+from fastlic.kernels.cuda.driver import Device, Stream, open_device
 from fastlic.kernels.cuda.library import KernelLibrary
 from fastlic.runtime.engines import EngineInfo, Graph
 from fastlic.runtime.engines.device import HostGraph

@@ -20,8 +20,9 @@ from fastlic.errors import (
     KernelsUnavailable,
 )
 from fastlic.kernels.cuda import bindings, driver, fatbins, launch
+from fastlic.kernels.cuda.addresses import Region
 from fastlic.kernels.cuda.arrays import ArraySpec, DeviceArray
-from fastlic.kernels.cuda.driver import Device, Region
+from fastlic.kernels.cuda.driver import Device
 from fastlic.kernels.cuda.library import KernelLibrary
 
 
