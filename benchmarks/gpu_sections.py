@@ -49,7 +49,10 @@ DEFORMABLE = ROOT / "zoo/fu2023-n64-m128-l0075-2.licb"
 SANITIZERS = ("memcheck", "racecheck", "synccheck", "initcheck")
 _KERNEL_TESTS = ("tests/gpu/test_kernels.py", "tests/gpu/test_integer_products.py")
 _SYMBOL_TESTS = ("tests/gpu/test_decoding.py",)
-_SMALL = "(transpose or scan or scatter or context or ragged or gdn_pixel or equals_twins) and not students"
+_SMALL = (
+    "not students and (transpose or scan or scatter or context or ragged or every_instance or float_kernel "
+    "or equals_twins)"
+)
 """Tests small enough for compute-sanitizer, which slows kernels down a hundredfold."""
 _NO_TESTS = 5  # exit code of pytest
 _VERDICT = re.compile(r"::.* (PASSED|FAILED|ERROR|SKIPPED)\b")
