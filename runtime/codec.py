@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -229,7 +230,14 @@ class Decoder(Coder):
         return Decoding(data, header, student, **settings)
 
     def _symbols(self, data: Data) -> Decoding:
-        """The first half of a decode."""
+        """The first half of a decode. An error waits for its turn without the tensors that its frames hold."""
+        try:
+            return self._read(data)
+        except (FastlicError, MemoryError) as error:
+            traceback.clear_frames(error.__traceback__)
+            raise
+
+    def _read(self, data: Data) -> Decoding:
         with self._in_use():
             decoding = self._open(data)
             decoding.read_symbols(self._entropy, self._threads)
@@ -251,6 +259,7 @@ class Decoder(Coder):
                 except (FastlicError, MemoryError) as error:
                     if on_error == "raise":
                         raise
+                    traceback.clear_frames(error.__traceback__)  # who keeps it keeps no tensors of its picture
                     result = error
                 yield result
 

@@ -30,7 +30,8 @@ def begun_ahead(
         One function per item, in order, which waits for what `begin` returned or raises what it raised.
 
     Raises:
-        What `items` raises, after everything taken before it was yielded.
+        What `items` raises, after everything taken before it was yielded. In the place of an item, `MemoryError`
+        where the system gives no thread.
     """
     source = iter(items)
     waiting: deque[Future[Begun]] = deque()
@@ -41,11 +42,13 @@ def begun_ahead(
             while True:
                 while more and len(waiting) <= ahead:
                     try:
-                        waiting.append(pool.submit(begin, next(source)))
+                        item = next(source)
                     except StopIteration:
                         more = False
                     except Exception as error:
                         more, failure = False, error
+                    else:
+                        waiting.append(_submit(pool, begin, item))
                 if not waiting:
                     break
                 yield waiting.popleft().result
@@ -54,3 +57,12 @@ def begun_ahead(
                 future.cancel()
     if failure is not None:
         raise failure
+
+
+def _submit(pool: ThreadPoolExecutor, begin: Callable[[Item], Begun], item: Item) -> Future[Begun]:
+    try:
+        return pool.submit(begin, item)
+    except RuntimeError as error:  # the interpreter has no class of its own for it
+        failed: Future[Begun] = Future()
+        failed.set_exception(MemoryError(f"not enough memory or too many threads: {error}"))
+        return failed

@@ -5,6 +5,8 @@ Knows which operators are ours and how graphs are run; knows nothing of what the
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,7 @@ from fastlic.runtime.engines.ort_sessions import (
     import_onnxruntime,
     is_out_of_memory,
     message_of,
+    require_headroom,
     session_options,
 )
 
@@ -29,7 +32,8 @@ class OrtCpuEngine:
     """ONNX Runtime's CPU provider.
 
     Memory: until `close` each graph keeps buffers for the largest shape it has met, up to 1.7 times what that shape
-    alone needs where shapes vary (the arena fragments), and does not grow beyond.
+    alone needs where shapes vary (the arena fragments), and does not grow beyond. When memory is not enough, all give
+    theirs back: sessions are made anew when they are next needed.
 
     Args:
         threads: of one graph, at least 1.
@@ -58,14 +62,7 @@ class OrtCpuEngine:
 
     def load(self, model: bytes, name: str, exact: bool) -> Graph:
         """Prepare one graph; see `Engine.load`. Always float32; exact graphs get no operators but ONNX Runtime's."""
-        try:
-            session = self._session(model, None if exact else self._library)
-        except Exception as error:  # the binding raises a dozen classes that share no base
-            raise BundleError(
-                f"graph {name}: ONNX Runtime {self._ort.__version__} cannot load it: {message_of(error)} "
-                "The bundle is damaged or needs a newer onnxruntime."
-            ) from error
-        graph = _OrtGraph(session, name)
+        graph = _OrtGraph(self, model, name, exact)
         self._graphs.append(graph)
         return graph
 
@@ -85,8 +82,26 @@ class OrtCpuEngine:
     def close(self) -> None:
         """Release every session with its threads and memory."""
         for graph in self._graphs:
-            graph.session = None
+            graph.close()
         self._graphs.clear()
+
+    def release(self) -> None:
+        """Let every graph give back the buffers that it keeps; what runs now does so at its end."""
+        for graph in list(self._graphs):
+            graph.release()
+
+    def session(self, model: bytes, name: str, exact: bool) -> Any:
+        """A session for one graph; errors as of `load`."""
+        require_headroom(name)
+        try:
+            return self._session(model, None if exact else self._library)
+        except Exception as error:  # the binding raises a dozen classes that share no base
+            if is_out_of_memory(error):
+                raise MemoryError(f"graph {name}: not enough memory to load it") from error
+            raise BundleError(
+                f"graph {name}: ONNX Runtime {self._ort.__version__} cannot load it: {message_of(error)} "
+                "The bundle is damaged or needs a newer onnxruntime."
+            ) from error
 
     def _session(self, model: bytes, library: str | None) -> Any:
         options = self._options()
@@ -107,31 +122,69 @@ class OrtCpuEngine:
 
 
 class _OrtGraph:
-    """One session. `run` neither copies contiguous inputs nor its outputs, so IO binding would gain nothing."""
+    """One graph. `run` neither copies contiguous inputs nor its outputs, so IO binding would gain nothing.
 
-    def __init__(self, session: Any, name: str) -> None:
-        self.session = session
-        self._name = name
-        self._inputs = [port.name for port in session.get_inputs()]
+    When memory is not enough, most of it is what graphs keep from earlier, larger pictures. ONNX Runtime returns that
+    only with the session, so the engine takes all sessions away, and each is made anew when it is next needed.
+
+    Attributes:
+        session: None when it was taken away.
+    """
+
+    def __init__(self, engine: OrtCpuEngine, model: bytes, name: str, exact: bool) -> None:
+        self._engine = weakref.ref(engine)  # an engine that nobody closed shall go with its last user, and this with it
+        self._model, self._name, self._exact = model, name, exact
+        self._lock = threading.Lock()
+        self._closed = False
+        self.session: Any = engine.session(model, name, exact)
+        self._inputs = [port.name for port in self.session.get_inputs()]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        session = self.session
-        if session is None:
-            raise ValueError(f"graph {self._name}: its engine was closed")
         if len(inputs) != len(self._inputs):
             raise BundleError(
                 f"graph {self._name}: has {len(self._inputs)} inputs, the manifest gives {len(inputs)}. "
                 "Export the bundle again."
             )
+        session = self._present()
         try:
             return session.run(None, dict(zip(self._inputs, inputs, strict=True)))
         except Exception as error:
             shapes = ", ".join(f"{array.dtype} {array.shape}" for array in inputs)
             if is_out_of_memory(error):
-                raise MemoryError(f"graph {self._name}: not enough memory for {shapes}") from error
+                del session  # or the traceback would hold it, with all of its memory
+                self._release_all()
+                raise MemoryError(f"graph {self._name}: not enough memory for {shapes}") from error.with_traceback(None)
             raise BundleError(
                 f"graph {self._name}: fails on {shapes}: {message_of(error)} The bundle is damaged; export it again."
             ) from error
+
+    def release(self) -> None:
+        """Give the session up; the next call makes another."""
+        with self._lock:
+            self.session = None
+
+    def close(self) -> None:
+        """Give the session up for good."""
+        with self._lock:
+            self.session, self._closed = None, True
+
+    def _release_all(self) -> None:
+        if engine := self._engine():
+            engine.release()
+
+    def _present(self) -> Any:
+        try:
+            require_headroom(self._name)
+        except MemoryError:
+            self._release_all()
+            require_headroom(self._name)
+        with self._lock:
+            if self.session is None:
+                engine = self._engine()
+                if self._closed or engine is None:
+                    raise ValueError(f"graph {self._name}: its engine was closed")
+                self.session = engine.session(self._model, self._name, self._exact)
+            return self.session
 
 
 def _operator_library(asked: str | None) -> str | None:

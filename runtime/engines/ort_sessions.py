@@ -7,6 +7,7 @@ The measurements behind the settings stand in docs/performance.md, "ONNX Runtime
 from __future__ import annotations
 
 import importlib
+import mmap
 import os
 from typing import Any
 
@@ -14,6 +15,9 @@ from fastlic.errors import EngineUnavailable
 
 MINIMUM_VERSION = (1, 31)
 """The first ONNX Runtime whose CPU provider has DeformConv."""
+
+HEADROOM = 16 * 2**20
+"""Bytes of address space that a graph wants to be there before it is loaded or run; docs/embedding.md has the sweep."""
 
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
@@ -88,6 +92,21 @@ def session_options(ort: Any, threads: int, optimisation: str) -> Any:
     for key, value in _CONFIG.items():
         options.add_session_config_entry(key, value)
     return options
+
+
+def require_headroom(name: str) -> None:
+    """Raise `MemoryError` where not even `HEADROOM` bytes can be had.
+
+    ONNX Runtime tells of a large buffer that it cannot get; where it cannot get small ones, it aborts the process. The
+    pages are asked for and never touched, 10 microseconds; malloc, which they would teach another threshold, is not.
+
+    Args:
+        name: of the graph, for the message.
+    """
+    try:
+        mmap.mmap(-1, HEADROOM).close()
+    except OSError:
+        raise MemoryError(f"graph {name}: less than {HEADROOM >> 20} MiB of memory are left") from None
 
 
 def message_of(error: Exception) -> str:

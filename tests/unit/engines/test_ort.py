@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from fastlic.errors import BundleError, EngineUnavailable
 from fastlic.runtime import engines
+from fastlic.runtime.engines import ort_sessions
 
 
 @pytest.fixture
@@ -70,6 +73,46 @@ def test_call_after_close_raises(engine, doubling):
 
     with pytest.raises(ValueError, match="was closed"):
         graph([np.zeros((2, 3), np.float32)] * 2)
+
+
+def test_lack_of_memory_takes_every_session_away_and_the_next_call_makes_another(engine, doubling):
+    graph, other = (engine.load(doubling, name, exact=True) for name in ("double", "other"))
+    x = np.full((2, 3), 1, np.float32)
+
+    class Short:
+        def run(self, *_):
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 8")
+
+    graph.session = Short()
+    with pytest.raises(MemoryError, match=r"graph double: not enough memory for float32 \(2, 3\)"):
+        graph([x, x])
+
+    assert graph.session is None
+    assert other.session is None
+    np.testing.assert_array_equal(graph([x, x])[0], x * 2)
+    np.testing.assert_array_equal(other([x, x])[0], x * 2)
+
+
+def test_call_without_headroom_is_refused_before_the_engine_can_abort(engine, doubling, monkeypatch):
+    graph = engine.load(doubling, "double", exact=True)
+    x = np.zeros((2, 3), np.float32)
+    with monkeypatch.context() as short:
+        short.setattr(ort_sessions, "HEADROOM", 1 << 60)
+        with pytest.raises(MemoryError, match=r"graph double: less than \d+ MiB of memory are left"):
+            graph([x, x])
+
+    np.testing.assert_array_equal(graph([x, x])[0], x)
+
+
+def test_engine_that_nobody_closed_goes_with_its_last_user(doubling):
+    engine = engines.create("ort-cpu", threads=1)
+    session = weakref.ref(engine.load(doubling, "double", exact=True).session)
+    gc.disable()
+    try:
+        del engine
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 def test_failing_graph_writes_nothing_to_stderr(engine, doubling, capfd):

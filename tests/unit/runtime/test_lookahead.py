@@ -73,3 +73,18 @@ def test_closing_early_begins_nothing_more() -> None:
 
     assert len(begun_items) <= 2
     assert not any(thread.name.startswith("fastlic-ahead") for thread in threading.enumerate())
+
+
+def test_item_for_which_the_system_gives_no_thread_is_a_lack_of_memory_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with contextlib.closing(begun_ahead([1, 2], lambda item: item, 0)) as begun:
+        with monkeypatch.context() as short:
+            short.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(MemoryError, match="can't start new thread"):
+                next(begun)()
+
+        assert next(begun)() == 2

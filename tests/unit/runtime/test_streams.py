@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 
 import numpy as np
@@ -70,6 +71,15 @@ def test_stream_returns_a_lack_of_memory_and_goes_on(
     results = decoder.decode_batch(files, on_error="return")
 
     assert [type(result) for result in results] == [np.ndarray, MemoryError, np.ndarray, np.ndarray]
+
+
+def test_returned_error_keeps_no_tensors_of_its_picture(decoder: Decoder, damaged: list[bytes]) -> None:
+    error = decoder.decode_batch(damaged, on_error="return")[1]
+
+    assert isinstance(error, FastlicError)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    assert len(frames) > 3
+    assert {frame.f_code.co_name for frame in frames if frame.f_locals} <= {"_stream"}  # which has the results
 
 
 def test_stream_takes_files_only_so_far_ahead(decoder: Decoder, files: list[bytes]) -> None:
