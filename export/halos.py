@@ -5,6 +5,7 @@ Knows ports; how a halo is found is `halo`'s matter. Rule: docs/format.md, secti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -76,7 +77,8 @@ def _halo(name: str, graph: FloatGraph, recipe: Recipe, strips: Sequence[Mapping
         return graph.module.values(*given)[output].float()[None]
 
     stacks = [torch.cat([strip[names[port.name]].float() for port in inputs])[None] for strip in strips]
-    return halo.measure(transform, stacks, strides.pop(), name, recipe.multiple)
+    step = math.lcm(halo.STEP, *strides, graph.outputs[output].stride)
+    return halo.measure(transform, stacks, strides.pop(), name, step)
 
 
 def _tensor_names(recipe: Recipe, graph: str) -> dict[str, str]:

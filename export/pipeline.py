@@ -1,4 +1,4 @@
-"""From a recipe to a published bundle: the order of work for every family that has one.
+"""From a recipe to a published bundle: the order of work for every family.
 
 Knows what comes after what; the parts know how. Nothing is written before everything was checked.
 Rule: docs/format.md, section 2; docs/exactness.md.
@@ -21,6 +21,7 @@ from fastlic.export.checking import CheckingEngine, exact_check, float_check
 from fastlic.export.recipe import Entropy, Recipe
 from fastlic.export.sampling import crop, sample
 from fastlic.export.tracing import emit_graph
+from fastlic.kernels import native
 from fastlic.runtime import engines
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
@@ -95,20 +96,19 @@ def export(
     )
     packed = publish.pack(manifest, members)
     progress(f"measuring the rate cost on {len(pictures.held_out)} pictures")
-    rate_cost = cost.measured(packed, sample(recipe, emitted, pictures.held_out), entropy.float_bits)
+    rate_facts = cost.measured(packed, sample(recipe, emitted, pictures.held_out), entropy)
     progress("verifying")
     report = verify.Report()
-    _check(packed, recipe, entropy, [crop(pictures.held_out, n, size) for n, size in enumerate(CHECKED_SIZES)], report)
+    check(packed, recipe, entropy, [crop(pictures.held_out, n, size) for n, size in enumerate(CHECKED_SIZES)], report)
     files = _vectors(packed, [crop(pictures.held_out, n, size) for n, size in enumerate(VECTOR_SIZES)], report)
     members |= {f"vectors/{number}.lic": data for number, data in enumerate(files)}
     with Bundle(packed) as bundle:
         vectors = tuple(Vector(f"vectors/{number}.lic", symbol_crcs(data, bundle)) for number, data in enumerate(files))
         fingerprint = bundle.fingerprint.hex()
     measured = {
-        "rate_cost": rate_cost,
+        **rate_facts,
         "rate_pictures": len(pictures.held_out),
         "calibration": {"pictures": len(pictures.calibration), "origin": pictures.origin},
-        **entropy.facts,
         **dataclasses.asdict(report),
     }
     manifest = msgspec.structs.replace(manifest, validation=measured, conformance=vectors)
@@ -170,14 +170,21 @@ def _assembled(
     return manifest, members
 
 
-def _check(packed: bytes, recipe: Recipe, entropy: Entropy, found: Sequence[np.ndarray], report: verify.Report) -> None:
+def check(packed: bytes, recipe: Recipe, entropy: Entropy, found: Sequence[np.ndarray], report: verify.Report) -> None:
     """Code and decode pictures with engines that check every graph while it works.
+
+    Args:
+        packed: the bundle.
+        recipe, entropy: what it was made from.
+        found: uint8 (H, W, 3), edges of multiples of `recipe.multiple`.
+        report: receives what was compared, and the largest errors.
 
     Raises:
         VerificationFailed: an exact graph differs from its oracle by a bit, or a transform is too far from float64.
     """
     near = {name: float_check(name, graph, report) for name, graph in recipe.transforms.items()}
-    _code(packed, found, CheckingEngine(engines.create(ENGINE, threads=2), near))
+    for operators in ("onnxruntime", "fastlic") if native.available() else ("onnxruntime",):
+        _code(packed, found, CheckingEngine(engines.create(ENGINE, threads=2, operators=operators), near))
     if not entropy.exact:
         return
     for name, threads, options in verify.EXACT_ENGINES:

@@ -1,21 +1,23 @@
-"""What the integer path costs in bits against the float model, split by cause.
+"""Bits of a Fu 2023 student's latents, from its float model to its integer networks, step by step.
 
-Knows both forms of the entropy networks and the writer; knows nothing of engines. The causes are switched on one
-after the other, so they add up to the total; a cause may be negative, since quantisation noise is as likely to help
-as to harm.
+Knows both forms of the entropy networks and the writer; knows nothing of engines. What separates the two is switched
+on one cause after the other, so the causes add up to the total; a cause may be negative, since quantisation noise is
+as likely to help as to harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from fastlic.export.gaussian import prior_bits
 from fastlic.export.integer.folding import LOGIT_UNIT, MEAN_UNIT, SCALE_UNIT, FoldedNetwork
 from fastlic.export.integer.lattice import Layer
 from fastlic.export.integer.quantisation import Quantised, with_quantised_weights
+from fastlic.export.recipe import Arrays
 from fastlic.export.students.checkerboard import pack
 from fastlic.export.students.factorised import FactorisedPrior
 from fastlic.export.students.fu2023 import COMPONENTS
@@ -24,8 +26,6 @@ from fastlic.export.tables import inverse_softplus
 from fastlic.runtime.entropy.passes import Pass
 from fastlic.runtime.entropy.tables import TOTAL, MixtureTables, RowTables
 from fastlic.runtime.entropy.writer import StreamWriter
-
-CAUSES = ("weights", "activations", "means", "scales", "logits", "windows", "skip")
 
 Parameters = Sequence[np.ndarray]
 """(h, w / 2, M, P) of anchors and of non-anchors, in the format's order and units, integers or not."""
@@ -41,43 +41,8 @@ class Distributions:
     levels: np.ndarray
 
 
-@dataclass(frozen=True)
-class RateCost:
-    """Bits of the float model, and what each cause adds to them.
-
-    Attributes:
-        float_bits: sum over the pictures, from likelihoods not below 1e-9.
-        added: cause -> bits.
-        skipped: elements that skipping changed, of all.
-        elements: number of elements.
-    """
-
-    float_bits: float
-    added: dict[str, float]
-    skipped: int
-    elements: int
-
-    @property
-    def total(self) -> float:
-        """Everything added, as a fraction of the float model's bits."""
-        return sum(self.added.values()) / self.float_bits
-
-    def summary(self) -> dict[str, float]:
-        """Fractions by cause and in total, for the manifest."""
-        parts = {cause: round(bits / self.float_bits, 6) for cause, bits in self.added.items()}
-        return {**parts, "total": round(self.total, 6)}
-
-    def __add__(self, other: RateCost) -> RateCost:
-        return RateCost(
-            self.float_bits + other.float_bits,
-            {cause: self.added[cause] + other.added[cause] for cause in CAUSES},
-            self.skipped + other.skipped,
-            self.elements + other.elements,
-        )
-
-
 class RateMeter:
-    """Measures pictures one by one with everything prepared."""
+    """Measures one picture's latents with everything prepared: z int16 (Cz, h / 4, w / 4), y int16 (M, h, w)."""
 
     def __init__(
         self, folded: FoldedNetwork, quantised: Quantised, prior: FactorisedPrior, distributions: Distributions
@@ -86,34 +51,29 @@ class RateMeter:
         self.weights_only = with_quantised_weights(folded, quantised)
         self.distributions = distributions
 
-    def measure(self, z: np.ndarray, y: np.ndarray) -> RateCost:
-        """The cost on one picture's latents: z int16 (Cz, h / 4, w / 4), y int16 (M, h, w)."""
-        network = self.network
+    def float_bits(self, tensors: Arrays) -> float:
+        """Of the float model, from likelihoods not below 1e-9."""
+        z, y = tensors["z"], tensors["y"]
+        return self._bits(self.folded.evaluate(z, y), y) + prior_bits(self.prior, z)
+
+    def causes(self, tensors: Arrays) -> dict[str, float]:
+        """Bits with one cause after the other switched on, up to coding in which no element is skipped."""
+        z, y, network = tensors["z"], tensors["y"], self.network
         totals = network.totals(z, y)
         integers = network.rounded(totals)
         raw = [
             _real(total, chain[-1]).reshape(done.shape)
             for total, chain, done in zip(totals, (network.anchor, network.nonanchor), integers, strict=True)
         ]
-        z_bits = self._hyper_bits(z)
-        steps = [
-            self._bits(self.folded.evaluate(z, y), y) + z_bits,
-            self._bits(self.weights_only.evaluate(z, y), y) + z_bits,
-            self._bits(raw, y) + z_bits,
-            self._bits(_rounded(raw, integers, 1), y) + z_bits,
-            self._bits(_rounded(raw, integers, 2), y, levels=True) + z_bits,
-            self._bits(integers, y, levels=True) + z_bits,
-        ]
-        for threshold in (TOTAL, self.distributions.anchors.skip_threshold):
-            bits, changed = self._coded(z, y, integers, threshold)
-            steps.append(bits)
-        added = {cause: after - before for cause, before, after in zip(CAUSES, steps[:-1], steps[1:], strict=True)}
-        return RateCost(steps[0], added, changed, y.size)
-
-    def _hyper_bits(self, z: np.ndarray) -> float:
-        values = torch.from_numpy(z).float() + self.prior.medians()[:, None, None]
-        with torch.no_grad():
-            return _information(self.prior.likelihood(values[None]))
+        z_bits = prior_bits(self.prior, z)
+        return {
+            "weights": self._bits(self.weights_only.evaluate(z, y), y) + z_bits,
+            "activations": self._bits(raw, y) + z_bits,
+            "means": self._bits(_rounded(raw, integers, 1), y) + z_bits,
+            "scales": self._bits(_rounded(raw, integers, 2), y, levels=True) + z_bits,
+            "logits": self._bits(integers, y, levels=True) + z_bits,
+            "windows": self._coded(z, y, integers),
+        }
 
     def _bits(self, parameters: Parameters, y: np.ndarray, *, levels: bool = False) -> float:
         latent, total = torch.from_numpy(y).float()[None], 0.0
@@ -125,7 +85,7 @@ class RateMeter:
             likelihood = mixture_likelihood(
                 pack(latent, chosen), self._natural(numbers, tables, levels), families, COMPONENTS
             )
-            total += _information(likelihood)
+            total -= float(torch.log2(likelihood.double().clamp_min(LIKELIHOOD_FLOOR)).sum())
         return total
 
     def _natural(self, numbers: np.ndarray, tables: MixtureTables, levels: bool) -> torch.Tensor:
@@ -148,28 +108,17 @@ class RateMeter:
         columns += [values[..., number] / LOGIT_UNIT for number in range(3 * count, values.shape[-1])]
         return torch.from_numpy(np.stack(columns)).permute(0, 3, 1, 2)[None]
 
-    def _coded(self, z: np.ndarray, y: np.ndarray, integers: Parameters, threshold: int) -> tuple[float, int]:
-        """Bits of all passes as written, every channel active, and how many elements a decoder sees changed."""
-        writer, changed = StreamWriter(), 0
+    def _coded(self, z: np.ndarray, y: np.ndarray, integers: Parameters) -> float:
+        """Bits of all passes as written, every channel active and no element skipped."""
+        writer = StreamWriter()
         writer.code(Pass(self.distributions.prior, None, z.shape), z)
         parity = self.folded.parity
         for numbers, chosen, tables in zip(
             integers, (parity, 1 - parity), (self.distributions.anchors, self.distributions.nonanchors), strict=True
         ):
             values = pack(torch.from_numpy(y), chosen).contiguous().numpy()
-            pass_ = Pass(replace(tables, skip_threshold=threshold), numbers.astype(np.int16), values.shape)
-            changed += int((writer.code(pass_, values) != values).sum())
-        return writer.bits(), changed
-
-
-def measure_all(meter: RateMeter, latents: Iterable[tuple[np.ndarray, np.ndarray]]) -> RateCost:
-    """The sum over (z, y) of several pictures; at least one."""
-    costs = [meter.measure(z, y) for z, y in latents]
-    return sum(costs[1:], costs[0])
-
-
-def _information(likelihood: torch.Tensor) -> float:
-    return float(-torch.log2(likelihood.double().clamp_min(LIKELIHOOD_FLOOR)).sum())
+            writer.code(Pass(replace(tables, skip_threshold=TOTAL), numbers.astype(np.int16), values.shape), values)
+        return writer.bits()
 
 
 def _real(total: np.ndarray, layer: Layer) -> np.ndarray:

@@ -53,12 +53,12 @@ def _varying(port: Tensors, multiple: int, rows: Any, columns: Any) -> dict[int,
 
 @torch.no_grad()
 def _output_shapes(graph: FloatGraph, multiple: int, examples: Sequence[Tensor]) -> dict[str, list[int | str]]:
-    """Output port -> sizes; those that grow with the picture are named after port and axis."""
+    """Output port -> sizes; those that grow with the picture have names."""
     larger = [example(port, multiple, *_SIZES[1]) for port in graph.inputs]
     module = graph.module.eval()
     return {
         port.name: [
-            one if one == other else f"{port.name}_{axis}"
+            one if one == other else port.axes[axis] if port.axes else f"{port.name}_{axis}"
             for axis, (one, other) in enumerate(zip(small.shape, large.shape, strict=True))
         ]
         for port, small, large in zip(graph.outputs, module(*examples), module(*larger), strict=True)

@@ -12,19 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from fastlic.errors import VerificationFailed
 from fastlic.export.integer.certificate import worst_sign_input
 from fastlic.export.integer.emission import layer_graph
-from fastlic.export.integer.lattice import IntegerNetwork, Layer
-from fastlic.export.students.fu2023 import Fu2023
-from fastlic.kernels import native
-from fastlic.runtime import engines
-from fastlic.runtime.bundle import Bundle
+from fastlic.export.integer.lattice import Layer
 from fastlic.runtime.codec import Decoder, Encoder
-from fastlic.runtime.engines import Engine, Graph
+from fastlic.runtime.engines import Engine
 
 EXACT_ENGINES: tuple[tuple[str, int, Mapping[str, str]], ...] = (
     ("ort-cpu", 1, {"optimisation": "all"}),
@@ -50,59 +45,6 @@ class Report:
     exact: list[str] = field(default_factory=list)
     transforms: dict[str, dict[str, float]] = field(default_factory=dict)
     round_trips: list[str] = field(default_factory=list)
-
-
-def exact_graphs(
-    bundle: Bundle, network: IntegerNetwork, latents: Sequence[tuple[np.ndarray, np.ndarray]], report: Report
-) -> None:
-    """Both exact graphs against the integer reference, on every engine at hand.
-
-    Args:
-        bundle: to verify.
-        network: the reference.
-        latents: (z, y) int16 of at least three shapes.
-        report: receives what was compared.
-
-    Raises:
-        VerificationFailed: one bit differs.
-    """
-    wanted = [network.evaluate(z, y) for z, y in latents]
-    for name, threads, options in EXACT_ENGINES:
-        engine = engines.create(name, threads=threads, **options)
-        label = " ".join((name, f"{threads} threads", *options.values()))
-        try:
-            hyper, context = (_load(bundle, engine, graph) for graph in ("hyper", "context"))
-            for (z, y), (anchors, nonanchors) in zip(latents, wanted, strict=True):
-                found, shared = hyper([z])
-                require_equal(f"hyper, {label}, {y.shape}", found, anchors)
-                require_equal(f"context, {label}, {y.shape}", context([shared, y])[0], nonanchors)
-            worst_signs(engine, network.layers(), label)
-        finally:
-            engine.close()
-        report.exact.append(label)
-
-
-def transforms(bundle: Bundle, model: Fu2023, pictures: Sequence[np.ndarray], report: Report) -> None:
-    """`analysis`, `hyper_analysis` and `synthesis` on `ort-cpu`, with either DeformConv, against PyTorch.
-
-    Args:
-        bundle: to verify.
-        model: the student with the weights that were exported.
-        pictures: uint8 (H, W, 3), multiples of 64, of at least three shapes.
-        report: receives the largest errors.
-
-    Raises:
-        VerificationFailed: a graph is further from float64 than its tolerance.
-    """
-    double = _in_double(model)
-    for operators in ("onnxruntime", "fastlic") if native.available() else ("onnxruntime",):
-        engine = engines.create("ort-cpu", threads=2, operators=operators)
-        try:
-            graphs = {name: _load(bundle, engine, name) for name in ("analysis", "hyper_analysis", "synthesis")}
-            for picture in pictures:
-                _compare_transforms(graphs, model, double, picture, report)
-        finally:
-            engine.close()
 
 
 def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report, *, other: str = "torch") -> list[bytes]:
@@ -135,32 +77,6 @@ def round_trip(packed: bytes, pictures: Sequence[np.ndarray], report: Report, *,
             report.round_trips.append(f"{picture.shape[1]}x{picture.shape[0]}: {len(data)} bytes")
         second.close()
     return files
-
-
-def _compare_transforms(
-    graphs: Mapping[str, Graph], model: Fu2023, double: Fu2023, picture: np.ndarray, report: Report
-) -> None:
-    x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
-    with torch.no_grad():
-        y_float, y = graphs["analysis"]([picture])
-        single, exact = model.g_a(x)[0], double.g_a(x.double())[0]
-        require_near("analysis", torch.from_numpy(y_float), single, exact, report)
-        require_equal("analysis, rounding", y, np.round(y_float).astype(np.int16))
-
-        (z,) = graphs["hyper_analysis"]([y_float])
-        seen = torch.from_numpy(y_float)[None]
-        single, exact = _hyper(model, seen), _hyper(double, seen.double())
-        require_near("hyper_analysis", torch.from_numpy(z), single, exact, report, rounded=True)
-
-        (image,) = graphs["synthesis"]([y])
-        seen = torch.from_numpy(y)[None]
-        single, exact = 255 * model.g_s(seen.float())[0], 255 * double.g_s(seen.double())[0]
-        shown = torch.from_numpy(image).permute(2, 0, 1)
-        require_near("synthesis", shown, single.clamp(0, 255), exact.clamp(0, 255), report, rounded=True)
-
-
-def _hyper(model: Fu2023, y: Tensor) -> Tensor:
-    return model.h_a(y)[0] - model.entropy_bottleneck.medians()[:, None, None]
 
 
 def require_near(
@@ -222,14 +138,3 @@ def isolated(layer: Layer, number: int) -> Layer:
     exponent = np.maximum(-product.shift, 0)
     scaled = replace(product, weight=product.weight << exponent, shift=shift)
     return replace(layer, products=(scaled,), bias=bias, fraction=shift, upsample=False)
-
-
-def _load(bundle: Bundle, engine: Engine, name: str) -> Graph:
-    spec = bundle.manifest.graphs[name]
-    return engine.load(bundle.graph(name), name, spec.exact)
-
-
-def _in_double(model: Fu2023) -> Fu2023:
-    copy = type(model)(model.configuration)
-    copy.load_state_dict(model.state_dict())
-    return copy.double().eval()

@@ -81,12 +81,15 @@ class Layer:
 
     def total(self, *inputs: np.ndarray) -> np.ndarray:
         """The sum before the last rounding, in units of 2^-fraction; int64 (h, w, outputs) from (h, w, C) each."""
-        height, width = inputs[0].shape[:2]
-        total = np.broadcast_to(self.bias, (height, width, len(self.bias))).astype(np.int64)
+        return np.asarray(self.bias + sum(self.part(source, x) for source, x in enumerate(inputs)))
+
+    def part(self, source: int, x: np.ndarray) -> np.ndarray:
+        """What one input (h, w, C) adds to `total`."""
+        total = np.zeros((*x.shape[:2], len(self.bias)), np.int64)
         for product in self.products:
-            x = inputs[product.source][..., slice(*product.channels)]
-            accumulated = _exact_product(_neighbours(x, product.taps), product.weight)
-            total = total + _scaled(accumulated, self.fraction - product.shift)
+            if product.source == source:
+                taken = _neighbours(x[..., slice(*product.channels)], product.taps)
+                total += _scaled(_exact_product(taken, product.weight), self.fraction - product.shift)
         return total
 
     def __call__(self, *inputs: np.ndarray) -> np.ndarray:
@@ -152,27 +155,53 @@ class IntegerNetwork:
 
     def rounded(self, totals: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """What `totals` gave -> what `evaluate` gives."""
-        shape = (*totals[0].shape[:2], self.latent_channels, -1)
-        return self.anchor[-1].finish(totals[0]).reshape(shape), self.nonanchor[-1].finish(totals[1]).reshape(shape)
+        return self.parameters(self.anchor, totals[0]), self.parameters(self.nonanchor, totals[1])
+
+    def parameters(self, chain: tuple[Layer, ...], total: np.ndarray) -> np.ndarray:
+        """The total of a chain's last layer -> its rounded numbers, by latent channel."""
+        return chain[-1].finish(total).reshape(*total.shape[:2], self.latent_channels, -1)
 
     def totals(self, z: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `evaluate`, before the last layers' rounding: what `Layer.total` gives, (h, w / 2, M * numbers)."""
+        anchors, shared = self.from_hyper(z)
+        return anchors, self.from_context(shared, y)
+
+    def from_hyper(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the hyper latent alone decides.
+
+        Returns:
+            int64: the totals of anchors, and what the non-anchors' first layer gets of it, bias included, in units of
+            2^-fraction, (h, w / 2, width).
+        """
         features = self.enter(z)
         for layer in self.trunk:
             features = layer(features)
+        first = self.nonanchor[0]
+        anchors = self._at(self.parity, self.anchor[0](features))
+        return _rest(self.anchor, anchors), self._at(1 - self.parity, first.bias + first.part(0, features))
+
+    def from_context(self, shared: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The totals of non-anchors: `shared` as `from_hyper` gives it, y (M, h, w) of which anchors are looked at."""
         rows, columns = np.indices(y.shape[1:])
         at_anchor = (rows + columns) % 2 == self.parity
         latent = np.clip(y.astype(np.int64), -self.latent_limit, self.latent_limit) * at_anchor
-        found = []
-        for layers, inputs, chosen in (
-            (self.anchor, (features,), at_anchor),
-            (self.nonanchor, (features, latent.transpose(1, 2, 0)), ~at_anchor),
-        ):
-            x = layers[0](*inputs)[chosen].reshape(y.shape[1], y.shape[2] // 2, -1)
-            for layer in layers[1:-1]:
-                x = layer(x)
-            found.append(layers[-1].total(x))
-        return found[0], found[1]
+        first = self.nonanchor[0]
+        context = self._at(1 - self.parity, first.part(1, latent.transpose(1, 2, 0)))
+        return _rest(self.nonanchor, first.finish(shared + context))
+
+    @staticmethod
+    def _at(parity: int, grid: np.ndarray) -> np.ndarray:
+        """(h, w, C) -> (h, w / 2, C)."""
+        height, width = grid.shape[:2]
+        rows, columns = np.indices((height, width))
+        return grid[(rows + columns) % 2 == parity].reshape(height, width // 2, -1)
+
+
+def _rest(chain: tuple[Layer, ...], x: np.ndarray) -> np.ndarray:
+    """What the first layer of a chain gave -> the total of its last."""
+    for layer in chain[1:-1]:
+        x = layer(x)
+    return chain[-1].total(x)
 
 
 def _neighbours(x: np.ndarray, taps: Taps) -> np.ndarray:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from torch import Tensor
 
 from fastlic.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from fastlic.export.recipe import Recipe
 
 
 class Family(Protocol):
@@ -32,6 +35,9 @@ class Family(Protocol):
     @staticmethod
     def widths_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
         """The part of a configuration that the tensors of a checkpoint show."""
+
+    def recipe(self) -> Recipe:
+        """How it becomes a bundle."""
 
 
 # Family -> its class. Modules are imported when a family is asked for: they use what lies beside and below them.

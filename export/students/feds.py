@@ -11,7 +11,6 @@ docs/adding-a-student.md.
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -20,41 +19,26 @@ from torch import Tensor, nn
 
 from fastlic.export.integer.affine import Affine, Source
 from fastlic.export.integer.program import MEAN_UNIT, Entry, Hyper, Node, Program, Shifted, Stage
-from fastlic.export.recipe import Recipe
 from fastlic.export.students.fu2023 import Quantiser
-from fastlic.export.students.hyperprior import Parts, chain, numbers_of, recipe_of
+from fastlic.export.students.hyperprior import chain, numbers_of
 from fastlic.export.students.layers import conv3
 from fastlic.export.students.normal import normal_likelihood
-from fastlic.export.students.settings import Configured, Slope, Width, require
-from fastlic.export.students.sliced import (
-    MULTIPLE,
-    Hyperprior,
-    SlicedCoded,
-    analysis_network,
-    enliven,
-    reading,
-    synthesis_network,
-)
+from fastlic.export.students.settings import Width, require
+from fastlic.export.students.sliced import SlicedCoded, SlicedConfiguration, SlicedStudent, reading
 
 HALF_STEP = 0.5
 
 
-class FedsConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FedsConfiguration(SlicedConfiguration, frozen=True, forbid_unknown_fields=True):
     """Widths and conventions of one student; field names are the keys of the JSON file.
 
-    `N`: width of the transforms and of z; `M`: channels of y, a multiple of `slices`; `features`: width of what z says;
-    `slice_hidden`, `residual_hidden`: of the networks that predict a slice and its residual.
+    `slices`: equal parts of y; `slice_hidden`, `residual_hidden`: of the networks that predict one and its residual.
     """
 
-    N: Width
-    M: Width
     slices: Annotated[int, msgspec.Meta(ge=2, le=32)]
-    features: Width
     slice_hidden: Width
     residual_hidden: Width
-    leaky_slope: Slope
     residual_limit: Literal["clip to half a step"]
-    input: Literal["RGB in [0, 1]"]
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other; raises `CheckpointError`."""
@@ -74,22 +58,15 @@ class SliceNetworks(nn.Module):
             self.numbers[-1].get_parameter("bias")[:count] = 1.0
 
 
-class Feds(Configured):
-    """One student. B pictures of H x W, multiples of 64; y has h = H / 16, w = W / 16, and M channels."""
+class Feds(SlicedStudent):
+    """One student; y is coded slice after slice."""
 
     family = "feds"
     settings = FedsConfiguration
-    multiple = MULTIPLE
 
     def __init__(self, configuration: FedsConfiguration) -> None:
-        super().__init__()
-        self.configuration = configuration
-        n, m, slope = configuration.N, configuration.M, configuration.leaky_slope
-        self.g_a, self.g_s = analysis_network(n, m, slope), synthesis_network(n, m, slope)
-        self.hyper = Hyperprior(n, m, configuration.features, slope)
-        enliven(slope, self.g_a, self.g_s, self.hyper)
-        width = m // configuration.slices
-        self.ranges = tuple(pairwise(accumulate([width] * configuration.slices, initial=0)))
+        width = configuration.M // configuration.slices
+        super().__init__(configuration, [width] * configuration.slices)
         self.slices = nn.ModuleList(SliceNetworks(configuration, first, width) for first, _ in self.ranges)
 
     def forward(self, picture: Tensor, quantise: Quantiser = torch.round, rate: Quantiser | None = None) -> SlicedCoded:
@@ -142,8 +119,3 @@ class Feds(Configured):
         refining = Affine(last.name, sources, last.affine.bias * MEAN_UNIT)
         nodes = (reading(first, {**maps, rounded.name: count}), Node(refining, last.inputs, None, onto=rounded.name))
         return (rounded,), nodes, {**maps, last.name: count}
-
-    def recipe(self) -> Recipe:
-        """How it becomes a bundle."""
-        settings, hyper = self.configuration, self.hyper
-        return recipe_of(Parts(settings.M, settings.N, self.g_a, hyper.h_a, self.g_s, hyper.prior, self.program()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ from fastlic.export.students.layers import (
     conv3,
 )
 from fastlic.export.students.likelihood import FAMILIES, LIKELIHOOD_FLOOR, lower_bound, mixture_likelihood
+
+if TYPE_CHECKING:
+    from fastlic.export.recipe import Recipe
 
 COMPONENTS = 3
 ANCHOR_NUMBERS = 3 * COMPONENTS * len(FAMILIES) + len(FAMILIES)
@@ -177,6 +180,12 @@ class Fu2023(nn.Module):
             "residual_blocks": any(key.startswith("g_s.6.") for key in state),
         }
         return {key: value for key, value in seen.items() if value is not None}
+
+    def recipe(self) -> Recipe:
+        """How it becomes a bundle."""
+        from fastlic.export.students.fu2023_recipe import recipe_of
+
+        return recipe_of(self)
 
     def z_on_grid(self, z: Tensor) -> Tensor:
         """Round z (B, hyper, h / 4, w / 4) to the integers around each channel's median; straight-through gradient."""

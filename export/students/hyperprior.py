@@ -1,4 +1,4 @@
-"""What students with a hyperprior share: transforms as graphs, a schedule from the stages, one normal per element.
+"""What students with a hyperprior share: a schedule from the stages of a program, one normal per element.
 
 Knows the recipe of g_a, h_a, g_s, a factorised prior for z and a program for y; knows no family. A family without a
 hyperprior (`factorised_recipe`) has the prior code y itself.
@@ -7,22 +7,19 @@ Source: Balle et al. 2018 (hyperprior), Minnen et al. 2018 (means); docs/format.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from fastlic.export.gaussian import entropy_of, prior_bits
-from fastlic.export.graphs import round_to_half
-from fastlic.export.integer.affine import Affine, Source, affine_of, convolution, phases_of
+from fastlic.export.integer.affine import Affine, Source, affine_of, convolution
 from fastlic.export.integer.program import MEAN_UNIT, SCALE_UNIT, Entry, Node, Program, Shifted, Stage
 from fastlic.export.integer.stages import SHIFTED, ports_of
-from fastlic.export.recipe import PICTURE, Arrays, Entropy, FloatGraph, Recipe, Tensors, Transform
+from fastlic.export.recipe import PICTURE, Arrays, Entropy, FloatGraph, Recipe, Tensors
 from fastlic.export.students.factorised import FactorisedPrior
+from fastlic.export.students.transforms import Analysis, HyperAnalysis, Synthesis
 from fastlic.export.tables import prior_rows
 from fastlic.runtime.manifest import Code, Latent, Run, Shift
 
@@ -51,79 +48,6 @@ class Parts:
     prior: FactorisedPrior
     program: Program
     absolute: bool = False
-
-
-class Analysis(Transform):
-    """image -> y, once per output port, less `medians` where a prior codes it."""
-
-    def __init__(self, g_a: nn.Module, outputs: int = 1, medians: Tensor | None = None) -> None:
-        super().__init__()
-        self.g_a, self.count = copy.deepcopy(g_a), outputs
-        self.medians = nn.Buffer(torch.zeros(1, 1, 1) if medians is None else medians[:, None, None].clone())
-        round_to_half(self.g_a)
-
-    def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Shapes as in `Transform.values`."""
-        return (self.g_a(inputs[0][None])[0] - self.medians,) * self.count
-
-
-class HyperAnalysis(Transform):
-    """y -> z less its medians."""
-
-    def __init__(self, h_a: nn.Module, prior: FactorisedPrior, absolute: bool) -> None:
-        super().__init__()
-        self.h_a, self.absolute = copy.deepcopy(h_a), absolute
-        self.medians = nn.Buffer(prior.medians()[:, None, None].clone())
-        round_to_half(self.h_a)
-
-    def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Shapes as in `Transform.values`."""
-        y = inputs[0].abs() if self.absolute else inputs[0]
-        return (self.h_a(y[None])[0] - self.medians,)
-
-
-class Synthesis(Transform):
-    """y, with `medians` where a prior codes it, -> image.
-
-    Transposed convolutions are evaluated as the convolutions of their four phases, which engines do faster. The factor
-    255 and the half that rounds are folded into the last one, and pixels are shuffled as bytes.
-    """
-
-    def __init__(self, g_s: nn.Sequential, medians: Tensor | None = None) -> None:
-        super().__init__()
-        *body, last = by_phases(copy.deepcopy(g_s))
-        self.medians = nn.Buffer(torch.zeros(1, 1, 1) if medians is None else medians[:, None, None].clone())
-        assert isinstance(last, nn.Sequential)
-        self.body, self.last = nn.Sequential(*body), last[0]
-        with torch.no_grad():
-            self.last.get_parameter("weight").mul_(255)
-            self.last.get_parameter("bias").mul_(255).add_(0.5)
-        round_to_half(self.body, self.last)
-
-    def _levels(self, y: Tensor) -> Tensor:
-        """The four phases of levels and a half, (12, h, w)."""
-        seen: Tensor = self.last(self.body((y.to(self.medians.dtype) + self.medians)[None]))[0]
-        return seen
-
-    def values(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Shapes as in `Transform.values`."""
-        return (functional.pixel_shuffle(self._levels(inputs[0]) - 0.5, 2),)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """See `Transform.forward`."""
-        levels = self._levels(inputs[0]).clamp(0, 255).to(torch.uint8)
-        height, width = levels.shape[1:]
-        return (levels.view(3, 2, 2, height, width).permute(3, 1, 4, 2, 0).reshape(2 * height, 2 * width, 3),)
-
-
-def by_phases(network: nn.Sequential) -> nn.Sequential:
-    """A network whose transposed convolutions of stride 2 are convolutions and pixel shuffles."""
-    return nn.Sequential(
-        *(
-            nn.Sequential(phases_of(module), nn.PixelShuffle(2)) if isinstance(module, nn.ConvTranspose2d) else module
-            for module in network
-        )
-    )
 
 
 def chain(prefix: str, network: nn.Module, source: str, *, last: float | None) -> list[Node]:
@@ -259,7 +183,7 @@ def recipe_of(parts: Parts) -> Recipe:
         transforms={
             "analysis": FloatGraph(Analysis(parts.g_a, len(analysed)), (PICTURE,), analysed),
             "hyper_analysis": FloatGraph(
-                HyperAnalysis(parts.h_a, parts.prior, parts.absolute), (y_float,), (z,), scope="tile"
+                HyperAnalysis(parts.h_a, parts.prior, parts.absolute), (y_float,), (z,), "tile"
             ),
             "synthesis": FloatGraph(Synthesis(parts.g_s), (seen,), (PICTURE,)),
         },

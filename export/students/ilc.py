@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, cast
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastlic.export.gaussian import prior_bits
 from fastlic.export.graphs import round_to_half
 from fastlic.export.recipe import PICTURE, Arrays, Entropy, FloatGraph, Recipe, Tensors, Transform
 from fastlic.export.students.factorised import FactorisedPrior
@@ -144,14 +144,7 @@ class Ilc(Configured):
 
     def _entropy(self, _samples: Sequence[Arrays]) -> Entropy:
         prior = self.entropy_bottleneck
-
-        @torch.no_grad()
-        def float_bits(tensors: Arrays) -> float:
-            values = torch.from_numpy(np.asarray(tensors["y"])).float() + prior.medians()[:, None, None]
-            likelihood = prior.likelihood(values[None]).double().clamp_min(LIKELIHOOD_FLOOR)
-            return float(-torch.log2(likelihood).sum())
-
-        return Entropy({"prior": prior_rows(prior)}, float_bits)
+        return Entropy({"prior": prior_rows(prior)}, lambda tensors: prior_bits(prior, tensors["y"]))
 
 
 class IlcInverse(nn.Module):

@@ -8,7 +8,6 @@ widths, so they are all configuration: docs/adding-a-student.md.
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,39 +15,26 @@ import torch
 from torch import Tensor, nn
 
 from fastlic.export.integer.program import Entry, Hyper, Joined, Node, Program, Shifted, Stage
-from fastlic.export.recipe import Recipe
 from fastlic.export.students.checkerboard import pack, unpack
 from fastlic.export.students.fu2023 import Context, Quantiser
-from fastlic.export.students.hyperprior import CheckerboardGroup, Parts, chain, checkerboard_stages, recipe_of
+from fastlic.export.students.hyperprior import CheckerboardGroup, chain, checkerboard_stages
 from fastlic.export.students.layers import conv3
 from fastlic.export.students.normal import normal_likelihood
-from fastlic.export.students.settings import Configured, Slope, Width, require
-from fastlic.export.students.sliced import (
-    MULTIPLE,
-    Hyperprior,
-    SlicedCoded,
-    analysis_network,
-    enliven,
-    synthesis_network,
-)
+from fastlic.export.students.settings import Width, require
+from fastlic.export.students.sliced import SlicedCoded, SlicedConfiguration, SlicedStudent
 
 
-class KdicConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KdicConfiguration(SlicedConfiguration, frozen=True, forbid_unknown_fields=True):
     """Widths and conventions of one student; field names are the keys of the JSON file.
 
-    `N`: width of the transforms and of z; `M`: channels of y; `groups`: how they are divided, in coding order;
-    `features`: width of what z says; `context_hidden`, `parameter_hidden`: of the networks that predict a group.
+    `groups`: how the channels of y are divided, in coding order; `context_hidden`, `parameter_hidden`: of the networks
+    that predict a group.
     """
 
-    N: Width
-    M: Width
     groups: Annotated[tuple[Width, ...], msgspec.Meta(min_length=2, max_length=32)]
-    features: Width
     context_hidden: Width
     parameter_hidden: Width
-    leaky_slope: Slope
     anchor_parity: Literal["even"]
-    input: Literal["RGB in [0, 1]"]
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other; raises `CheckpointError`."""
@@ -72,21 +58,14 @@ class Group(nn.Module):
             self.parameters_net[-1].get_parameter("bias")[:count] = 1.0
 
 
-class Kdic(Configured):
-    """One student. B pictures of H x W, multiples of 64; y has h = H / 16, w = W / 16, and M channels."""
+class Kdic(SlicedStudent):
+    """One student; y is coded group after group."""
 
     family = "kdic"
     settings = KdicConfiguration
-    multiple = MULTIPLE
 
     def __init__(self, configuration: KdicConfiguration) -> None:
-        super().__init__()
-        self.configuration = configuration
-        n, m, slope = configuration.N, configuration.M, configuration.leaky_slope
-        self.g_a, self.g_s = analysis_network(n, m, slope), synthesis_network(n, m, slope)
-        self.hyper = Hyperprior(n, m, configuration.features, slope)
-        enliven(slope, self.g_a, self.g_s, self.hyper)
-        self.ranges = tuple(pairwise(accumulate(configuration.groups, initial=0)))
+        super().__init__(configuration, configuration.groups)
         self.groups = nn.ModuleList(Group(configuration, first, end - first) for first, end in self.ranges)
 
     def forward(self, picture: Tensor, quantise: Quantiser = torch.round, rate: Quantiser | None = None) -> SlicedCoded:
@@ -135,9 +114,3 @@ class Kdic(Configured):
             )
             stages += checkerboard_stages(described, features[-1].name, context, entries, nodes)
         return Program(stages)
-
-    def recipe(self) -> Recipe:
-        """How it becomes a bundle."""
-        settings = self.configuration
-        hyper = self.hyper
-        return recipe_of(Parts(settings.M, settings.N, self.g_a, hyper.h_a, self.g_s, hyper.prior, self.program()))

@@ -1,24 +1,31 @@
 """What FEDS and KDIC students share: convolutional transforms, a hyperprior, and one evaluation as a loss sees it.
 
-Knows networks by their widths; how y is cut and coded is each family's own matter.
+Knows networks by their widths, and that y is coded part after part; how a part is predicted is each family's matter.
 Source: seeds 000 and 002 (students are CNNs, whatever their teacher is); the layers are ours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Literal
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastlic.export.integer.affine import Affine, Source
-from fastlic.export.integer.program import Node
+from fastlic.export.integer.program import Node, Program
+from fastlic.export.recipe import Recipe
 from fastlic.export.students.balle2018 import conv, deconv
 from fastlic.export.students.factorised import FactorisedPrior
 from fastlic.export.students.fu2023 import Quantiser
+from fastlic.export.students.hyperprior import Parts, recipe_of
 from fastlic.export.students.layers import ResidualBlock, conv3
 from fastlic.export.students.likelihood import LIKELIHOOD_FLOOR, lower_bound
+from fastlic.export.students.settings import Configured, Slope, Width
 
 MULTIPLE = 64
 FIRST_LEVELS = 8.0
@@ -70,6 +77,48 @@ class Hyperprior(nn.Module):
         seen = z + (torch.round(z - medians) + medians - z).detach()
         likelihood = self.prior.likelihood(seen if rate is None else rate(z))
         return self.h_s(seen), lower_bound(likelihood, LIKELIHOOD_FLOOR)
+
+
+class SlicedConfiguration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What both families are told of: their widths and conventions.
+
+    `N`: width of the transforms and of z; `M`: channels of y; `features`: width of what z says.
+    """
+
+    N: Width
+    M: Width
+    features: Width
+    leaky_slope: Slope
+    input: Literal["RGB in [0, 1]"]
+
+
+class SlicedStudent(Configured):
+    """A student whose y is coded part after part. B pictures of H x W, multiples of 64; y (B, M, H / 16, W / 16).
+
+    Args:
+        configuration: of the family.
+        parts: channels of each part, in coding order; `ranges` has their first and last + 1.
+    """
+
+    multiple = MULTIPLE
+
+    def __init__(self, configuration: SlicedConfiguration, parts: Sequence[int]) -> None:
+        super().__init__()
+        self.configuration = configuration
+        n, m, slope = configuration.N, configuration.M, configuration.leaky_slope
+        self.g_a, self.g_s = analysis_network(n, m, slope), synthesis_network(n, m, slope)
+        self.hyper = Hyperprior(n, m, configuration.features, slope)
+        enliven(slope, self.g_a, self.g_s, self.hyper)
+        self.ranges = tuple(pairwise(accumulate(parts, initial=0)))
+
+    def program(self) -> Program:
+        """The entropy networks as stages."""
+        raise TypeError(f"{type(self).__name__} does not say how y is coded")
+
+    def recipe(self) -> Recipe:
+        """How it becomes a bundle."""
+        settings, hyper = self.configuration, self.hyper
+        return recipe_of(Parts(settings.M, settings.N, self.g_a, hyper.h_a, self.g_s, hyper.prior, self.program()))
 
 
 def enliven(slope: float, g_a: nn.Sequential, g_s: nn.Sequential, hyper: Hyperprior) -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from fastlic.errors import CertificateError, CheckpointError, PictureError, VerificationFailed
-from fastlic.export import convert as pipeline
-from fastlic.export import graphs
+from fastlic.errors import CertificateError, CheckpointError, VerificationFailed
+from fastlic.export import cost, halos, pipeline
 from fastlic.export.calibration import made_up
 from fastlic.export.convert import convert
-from fastlic.export.integer.quantisation import Quantised
+from fastlic.export.recipe import FloatGraph
+from fastlic.export.students import fu2023_recipe
 from fastlic.runtime import conformance
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
@@ -33,8 +33,11 @@ def test_export_says_what_it_does_and_reports_what_the_manifest_holds(exported) 
     assert exported.report["fingerprint"] == fingerprint
     assert exported.report["bytes"] == exported.bundle.stat().st_size
     assert set(validation["rate_cost"]) == {
-        "weights", "activations", "means", "scales", "logits", "windows", "skip", "total",
+        "weights", "activations", "means", "scales", "logits", "windows", "skip", "total", "float_bpp",
     }  # fmt: skip
+    causes = {name: share for name, share in validation["rate_cost"].items() if name not in ("total", "float_bpp")}
+    assert sum(causes.values()) == pytest.approx(validation["rate_cost"]["total"], abs=5e-6)
+    assert 0 < validation["skip_changed_elements"] < 0.01
     assert validation["calibration"] == {"pictures": 6, "origin": "pictures"}
 
 
@@ -73,56 +76,30 @@ def quick(exported, monkeypatch) -> None:
     with Bundle(exported.bundle) as bundle:
         manifest = bundle.manifest
         made = {name: bundle.member(manifest.graphs[name].file) for name in ("analysis", "hyper_analysis", "synthesis")}
-    halos = {name: manifest.graphs[name].halo for name in ("analysis", "synthesis")}
-    monkeypatch.setattr(graphs, "transform_graphs", lambda model: made)
-    monkeypatch.setattr(pipeline, "_halos", lambda model, found: halos)
+    margins = {name: manifest.graphs[name].halo for name in ("analysis", "synthesis")}
+    by_module = {"Analysis": "analysis", "HyperAnalysis": "hyper_analysis", "Synthesis": "synthesis"}
 
+    def emitted(graph: FloatGraph, _multiple: int) -> bytes:
+        return made[by_module[type(graph.module).__name__]]
 
-@pytest.mark.usefixtures("quick")
-def test_bundle_without_an_encoder_decodes_the_files_of_the_whole_one(exported, tmp_path) -> None:
-    picture = np.random.default_rng(2).integers(0, 256, (40, 70, 3), np.uint8)
-
-    convert(exported.checkpoint, tmp_path / "small.licb", calibration=exported.pictures, encoder=False)
-
-    with Encoder(exported.bundle) as encoder, Decoder(exported.bundle) as whole:
-        data = encoder.encode(picture)
-        expected = whole.decode(data)
-    with Decoder(tmp_path / "small.licb") as decoder:
-        np.testing.assert_array_equal(decoder.decode(data), expected)
-    assert (tmp_path / "small.licb").stat().st_size < exported.bundle.stat().st_size
-    with Encoder(tmp_path / "small.licb") as encoder, pytest.raises(PictureError, match="without an encoder"):
-        encoder.encode(picture)
-
-
-def refuse(*arguments: object) -> None:
-    raise VerificationFailed("made to fail")
-
-
-@pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("check", ["_rate_cost", "_verified"])
-def test_failed_check_leaves_no_bundle(exported, tmp_path, monkeypatch, check: str) -> None:
-    monkeypatch.setattr(pipeline, check, refuse)
-
-    with pytest.raises(VerificationFailed, match="made to fail"):
-        convert(exported.checkpoint, tmp_path / "none.licb", calibration=exported.pictures)
-
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(pipeline, "emit_graph", emitted)
+    monkeypatch.setattr(halos, "measured", lambda *_: margins)
 
 
 @pytest.mark.usefixtures("quick")
 def test_rate_cost_beyond_the_budget_is_refused_with_its_causes(exported, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "MAX_RATE_COST", -1.0)
+    monkeypatch.setattr(cost, "MAX_RATE_COST", -1.0)
 
-    with pytest.raises(VerificationFailed, match=r"cost .* % of the bits.*'activations'"):
+    with pytest.raises(VerificationFailed, match=r"costs .* % more than the float model's bits.*'activations'"):
         convert(exported.checkpoint, tmp_path / "none.licb", calibration=exported.pictures)
 
 
 @pytest.mark.usefixtures("quick")
 def test_layer_that_cannot_be_proved_is_refused(exported, tmp_path, monkeypatch) -> None:
-    def unproved(network: object) -> Quantised:
+    def unproved(network: object) -> None:
         raise CertificateError("h_s.0: a sum can reach 99999999")
 
-    monkeypatch.setattr(pipeline, "certify", unproved)
+    monkeypatch.setattr(fu2023_recipe, "certify", unproved)
 
     with pytest.raises(CertificateError, match=r"h_s\.0"):
         convert(exported.checkpoint, tmp_path / "none.licb", calibration=exported.pictures)

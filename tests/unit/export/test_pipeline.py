@@ -90,8 +90,12 @@ def test_bundle_without_an_encoder_decodes_the_files_of_the_whole_one(
     export(recipe, CARD, pictures, tmp_path / "small.licb", encoder=False)
     picture = made_up(1, 64, seed=8)[0][:40]
 
-    with Encoder(exported[0], threads=1) as encoder, Decoder(tmp_path / "small.licb", threads=1) as decoder:
-        assert decoder.decode(encoder.encode(picture)).shape == picture.shape
+    with Encoder(exported[0], threads=1) as encoder, Decoder(exported[0], threads=1) as whole:
+        data = encoder.encode(picture)
+        expected = whole.decode(data)
+    with Decoder(tmp_path / "small.licb", threads=1) as decoder:
+        np.testing.assert_array_equal(decoder.decode(data), expected)
+    assert (tmp_path / "small.licb").stat().st_size < exported[0].stat().st_size
     with Encoder(tmp_path / "small.licb") as encoder, pytest.raises(PictureError, match="without an encoder"):
         encoder.encode(picture)
 

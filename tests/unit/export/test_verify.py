@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from fastlic.errors import VerificationFailed
-from fastlic.export import checkpoint, graphs, publish, verify
+from fastlic.export import checkpoint, pipeline, publish, verify
 from fastlic.export.integer.folding import fold
 from fastlic.export.integer.quantisation import calibrate, quantise
+from fastlic.export.recipe import Entropy
 from fastlic.runtime.bundle import Bundle
 
 
 @pytest.fixture(scope="module")
 def source(exported):
-    """The student with the exported weights, the bundle's manifest and its members."""
-    model = graphs.rounded_to_half(checkpoint.load(exported.checkpoint).model)
+    """The student, the manifest of its bundle and the members."""
+    model = checkpoint.load(exported.checkpoint).model
     with Bundle(exported.bundle) as bundle:
         return model, bundle.manifest, {name: bundle.member(name) for name in bundle.manifest.members}
 
@@ -45,8 +46,9 @@ def test_transform_with_one_changed_weight_is_refused(source, graph: str) -> Non
     biases = [tensor for tensor in proto.graph.initializer if len(tensor.dims) == 1 and tensor.dims[0] > 1]
     changed = with_changed_weight(members, graph, biases[-1].name)
 
-    with Bundle(publish.pack(manifest, changed)) as bundle, pytest.raises(VerificationFailed, match="from float64"):
-        verify.transforms(bundle, model, [picture()], verify.Report())
+    unproved = Entropy({}, lambda tensors: 0.0)
+    with pytest.raises(VerificationFailed, match=f"{graph}.*from float64"):
+        pipeline.check(publish.pack(manifest, changed), model.recipe(), unproved, [picture()], verify.Report())
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +62,14 @@ def network(source):
 
 
 def test_exact_graph_of_other_weights_is_refused(source, network) -> None:
-    _, manifest, members = source
-    reference, z, y = network
+    model, manifest, members = source
+    _, z, y = network
+    recipe = model.recipe()
 
-    with Bundle(publish.pack(manifest, members)) as bundle, pytest.raises(VerificationFailed, match="must be equal"):
-        verify.exact_graphs(bundle, reference, [(z, y)], verify.Report())
+    with pytest.raises(VerificationFailed, match=r"hyper, .*must be equal"):
+        pipeline.check(
+            publish.pack(manifest, members), recipe, recipe.entropy([{"z": z, "y": y}]), [picture()], verify.Report()
+        )
 
 
 def test_isolated_product_keeps_its_activation_and_its_shift(network) -> None:

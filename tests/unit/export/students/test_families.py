@@ -13,8 +13,11 @@ ROOT = Path(__file__).parents[4]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_family_is_registered_under_its_own_name(name: str) -> None:
-    assert family_of({"student": name}).family == name
+def test_family_is_registered_under_its_own_name_and_has_a_recipe(name: str) -> None:
+    family = family_of({"student": name})
+
+    assert family.family == name
+    assert callable(family.recipe)
 
 
 def test_families_of_compressai_are_registered() -> None:

@@ -13,7 +13,7 @@ from fastlic.export.calibration import made_up
 from fastlic.export.convert import convert
 from fastlic.export.description import without_encoder
 from fastlic.export.publish import pack
-from fastlic.export.students.hyperprior import Synthesis, by_phases
+from fastlic.export.students.transforms import Synthesis, by_phases
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder, Encoder
 from fastlic.runtime.conformance import check_bundle
