@@ -106,8 +106,14 @@ tensorrt-check: $(VENV)/dev-ready ## NVIDIA's own parser, builder and bindings o
 	  tests/unit/kernels/test_tensorrt_plugin.py tests/unit/kernels/test_tensorrt_ptx.py
 	FASTLIC_TENSORRT_CHECK=1 $(BIN)/python -m pytest -q tests/unit/export/test_preparation.py
 
+examples-check: ## examples/ray_transcode.py on a local cluster of two workers, which are killed
+	$(PYTHON) -m venv $(VENV)-ray
+	$(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check pytest 'ray[data]>=2.60'
+	FASTLIC_REQUIRE_NATIVE=1 $(VENV)-ray/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(VENV)-ray/bin/python -m pytest -q -rs tests/cluster
+
 clean:
-	rm -rf $(VENV) $(VENV)-tensorrt build demo dist *.egg-info kernels/*.so
+	rm -rf $(VENV) $(VENV)-tensorrt $(VENV)-ray build demo dist *.egg-info kernels/*.so
 
 $(VENV)/runtime-ready: $(BUILT_FROM) | $(VENV)
 	$(PIP_INSTALL) --editable .
