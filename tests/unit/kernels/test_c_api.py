@@ -350,7 +350,7 @@ def example(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-@pytest.mark.parametrize("name", ["tiny-tiles", "fu2023-n64-m128-l0075-3-square"])
+@pytest.mark.parametrize("name", ["tiny-tiles", "fu2023-n64-m128-l0075-4-square"])
 def test_example_decodes_a_golden_file_to_its_checksums(example: Path, name: str, tmp_path: Path) -> None:
     file = GOLDEN / f"{name}.lic"
     student = [GOLDEN / "tiny.licb"] if name.startswith("tiny") else []
