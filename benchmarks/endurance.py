@@ -30,7 +30,7 @@ from fastlic.benchmarks.tables import Table
 
 SAMPLES = 100
 """Looks at memory during a run."""
-BOUND, PER_CALLER = 2 << 20, 256 << 10
+BOUND, PER_CALLER = 2 << 20, 64 << 10
 """Bytes by which the line may rise over a run, and for each further caller: of 10,000 decodes by one caller it is 210
 bytes each, a sixtieth of a 64x64 picture. Callers together scatter more: in which of malloc's pools,
 up to eight a core, small things lie depends on the moment."""
