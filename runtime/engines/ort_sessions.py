@@ -19,6 +19,9 @@ MINIMUM_VERSION = (1, 31)
 HEADROOM = 16 * 2**20
 """Bytes of address space that a graph wants to be there before it is loaded or run; docs/embedding.md has the sweep."""
 
+TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
+"""Environment variable that ONNX Runtime reads once, when it is imported."""
+
 LEVELS = {
     "none": "ORT_DISABLE_ALL",
     "basic": "ORT_ENABLE_BASIC",
@@ -45,11 +48,15 @@ _CONFIG = {
 
 
 def import_onnxruntime() -> Any:
-    """The module.
+    """The module, which reports nothing to its maker: a decoder of strangers' files opens no connections.
+
+    Official builds report their use over the network, and keep a database in the user's cache for it, unless the
+    environment forbids it before the first import in a process. A user's own setting stays.
 
     Raises:
         EngineUnavailable: it is not installed, too old, or has no CPU provider.
     """
+    os.environ.setdefault(TELEMETRY_SWITCH, "1")
     try:
         ort = importlib.import_module("onnxruntime")
         version = tuple(int(part) for part in ort.__version__.split(".")[:2])

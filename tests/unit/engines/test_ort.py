@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,7 @@ import pytest
 from fastlic.errors import BundleError, EngineUnavailable
 from fastlic.runtime import engines
 from fastlic.runtime.engines import ort_sessions
+from fastlic.runtime.engines.ort_sessions import TELEMETRY_SWITCH
 
 
 @pytest.fixture
@@ -141,6 +143,20 @@ def test_info_names_version_threads_and_level():
 
     assert (info.name, info.version, info.threads) == ("ort-cpu", onnxruntime.__version__, 2)
     assert info.detail["optimisation"] == "basic"
+
+
+@pytest.mark.parametrize(("wish", "found"), [(None, "1"), ("0", "0")])
+def test_onnxruntime_reports_nothing_unless_the_user_wishes(tmp_path, wish, found):
+    script = "import os; from fastlic.runtime import engines; engines.create('ort-cpu'); print(os.environ[{!r}])"
+    unset = {TELEMETRY_SWITCH, "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": str(tmp_path)}
+    environment |= {} if wish is None else {TELEMETRY_SWITCH: wish}
+    command = [sys.executable, "-c", script.format(TELEMETRY_SWITCH)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+
+    assert done.stdout.strip() == found
+    if wish is None:  # what was to be reported would lie in a database in the user's cache
+        assert list(tmp_path.rglob("*")) == []
 
 
 def _resident_growth(script: str, model: Path) -> int:
