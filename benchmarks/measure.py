@@ -81,7 +81,8 @@ def _percentiles(sample: Sequence[float]) -> dict[str, float]:
 def host() -> dict[str, Any]:
     """The machine, the date and how busy it is, for a report's head."""
     import numpy as np
-    import onnxruntime
+
+    from fastlic.runtime.engines.ort_sessions import import_onnxruntime
 
     return {
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -90,7 +91,7 @@ def host() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        "onnxruntime": import_onnxruntime().__version__,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 

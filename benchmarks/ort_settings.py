@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
@@ -50,7 +49,7 @@ class _Shrinking(OrtCpuEngine):
 
     def load(self, model: bytes, name: str, exact: bool) -> Graph:
         graph: Any = super().load(model, name, exact)
-        options = onnxruntime.RunOptions()
+        options = self._ort.RunOptions()
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         graph.session = _WithRunOptions(graph.session, options)
         return graph

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from fastlic.errors import VerificationFailed
 from fastlic.runtime.bundle import Bundle
 from fastlic.runtime.codec import Decoder
 from fastlic.runtime.engines import Graph
 from fastlic.runtime.engines.ort import OrtCpuEngine
+from fastlic.runtime.engines.ort_sessions import import_onnxruntime
 from fastlic.runtime.forms import Form
 from fastlic.runtime.shapes import inputs_of_a_decode
 from fastlic.runtime.student import Student
@@ -77,6 +77,7 @@ def check(name: str, made: bytes, form: Form, exact: bool, given: Sequence[Sampl
     Raises:
         VerificationFailed: the form computes something else.
     """
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])

@@ -84,6 +84,17 @@ def test_runtime_imports_no_torch_at_module_level(folder: str) -> None:
         ), path
 
 
+def test_onnxruntime_is_imported_only_where_it_is_kept_from_reporting() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ORDER
+        for path in sources(folder)
+        if any(name.partition(".")[0] == "onnxruntime" for name in imports(path, by_name=True))
+    }
+
+    assert found == {"runtime/engines/ort_sessions.py"}
+
+
 def test_base_requirements_are_what_the_runtime_imports() -> None:
     required = {
         re.split(r"[^\w-]", line, maxsplit=1)[0].lower()
