@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import fastlic
+from fastlic.benchmarks import comparison
 from fastlic.benchmarks.measure import Summary
 from fastlic.runtime import pictures
 
@@ -35,14 +36,11 @@ def ratios(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, S
     first = next(iter(ways))
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
-        seconds = {}
         for name in list(ways)[:: -1 if number % 2 else 1]:
             start = time.perf_counter()
             ways[name]()
-            seconds[name] = time.perf_counter() - start
-        for name in ways:
-            found[name].append(seconds[first] / seconds[name])
-    return {name: Summary.of(values) for name, values in found.items()}
+            found[name].append(time.perf_counter() - start)
+    return {name: comparison.ratios(found[first], seconds) for name, seconds in found.items()}
 
 
 def most(timings: Mapping[str, float], last: str) -> float:
